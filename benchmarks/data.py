@@ -1,0 +1,337 @@
+"""Loading and packing in images per second of processor time, beside what others use, as one JSON object.
+
+    python benchmarks/data.py
+    python benchmarks/data.py --sizes 64 --rounds 9 --images 4000
+
+Reading: our loader, stock webdataset's usual pipeline (shuffle(1000), decode("pil")), the zip of StyleGAN's programs (PNG without
+compression, ZipFile and PIL), files and PIL, and the decoder alone on bytes in memory; all in this process, on the same images
+as JPEG (quality 95, 4:4:4; the zip as PNG), each to mirrored uint8 batches of 64. Packing: raw pixels into JPEG shards, beside
+the encoder alone, and with two workers beside one.
+
+Contestants take turns; medians over the rounds and their ratios are printed. Processor time suffers less from other jobs than time
+on the wall, but cannot tell how packing scales: for that look at `load` first.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib.metadata
+import io
+import json
+import os
+import platform
+import random
+import resource
+import shutil
+import statistics
+import sys
+import tempfile
+import time
+import zipfile
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import simplejpeg
+from numpy.typing import NDArray
+from PIL import Image
+
+from biggan_scale import __version__
+from biggan_scale.data.index import Dataset
+from biggan_scale.data.order import GlobalOrder
+from biggan_scale.data.pack import PackOptions, pack
+from biggan_scale.data.sources import Listing, Sample, Source
+
+BATCH = 64
+NUM_CLASSES = 10
+QUALITY = 95
+TARGETS = {
+    64: {"ours / webdataset": 5.0, "ours / decoder": 0.6},
+    256: {"ours / webdataset": 2.0, "ours / decoder": 0.8},
+}
+PACK_TARGETS = {"pack / encoder": 0.8, "two workers / one": 1.8}
+
+
+class PixelFile(Source):
+    """Images of a .npy file, so that packing them is encoding and nothing else."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._pixels: NDArray[np.uint8] | None = None
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return PixelFile, (self.path,)  # workers get the name, not the pixels
+
+    def list(self) -> Listing:
+        num = len(np.load(self.path, mmap_mode="r", allow_pickle=False))
+        samples = [Sample(f"{i % NUM_CLASSES}/{i:07d}", i % NUM_CLASSES) for i in range(num)]
+        return Listing(samples, tuple(map(str, range(NUM_CLASSES))))
+
+    def read(self, name: str) -> NDArray[np.uint8]:
+        if self._pixels is None:
+            self._pixels = np.load(self.path, mmap_mode="r", allow_pickle=False)
+        return np.asarray(self._pixels[int(name.rpartition("/")[2])])
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--sizes", default="64,256", help="of the images, in pixels")
+    parser.add_argument("--images", type=int, help="how many (default: 4096 at 64 px, 1536 at 256 px)")
+    parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--without-packing", action="store_true")
+    args = parser.parse_args()
+    import torch  # here and below: the workers of a pack import this file, and need neither torch nor webdataset
+
+    torch.set_num_threads(1)
+    result: dict[str, Any] = {"version": __version__, "machine": _machine(), "load_before": os.getloadavg()[0]}
+    with tempfile.TemporaryDirectory() as directory:
+        for size in map(int, args.sizes.split(",")):
+            num = args.images or (4096 if size <= 64 else 1536)
+            place = Path(directory) / str(size)
+            place.mkdir()
+            np.save(place / "pixels.npy", _photographs(num, size))
+            result[f"{size} px"] = {"reading": measure_reading(place, size, args.rounds)}
+            if not args.without_packing:
+                result[f"{size} px"]["packing"] = measure_packing(place, args.rounds)
+            shutil.rmtree(place)
+    result["load_after"] = os.getloadavg()[0]
+    print(json.dumps(result, indent=1))
+    return 0
+
+
+def measure_reading(place: Path, size: int, rounds: int) -> dict[str, Any]:
+    pixels = np.load(place / "pixels.npy", mmap_mode="r", allow_pickle=False)
+    shard_samples = max(1, len(pixels) // 16)
+    source = PixelFile(place / "pixels.npy")
+    ours = {
+        name: pack(source, place / name, PackOptions(encode=name, quality=QUALITY, shard_samples=shard_samples), workers=0).dataset
+        for name in ("jpeg", "raw")
+    }
+    tars = [str(ours["jpeg"].shard_path(shard)) for shard in range(len(ours["jpeg"].shards))]
+    files, encoded = _write_files(place / "files", tars)
+    _write_zip(place / "stylegan.zip", pixels)
+    contestants: dict[str, Callable[[], int]] = {
+        "ours": lambda: _ours(ours["jpeg"]),
+        "ours, raw": lambda: _ours(ours["raw"]),
+        "webdataset": lambda: _webdataset(tars),
+        "stylegan zip": lambda: _zip(place / "stylegan.zip"),
+        "files": lambda: _files(files),
+        "decoder": lambda: _decoder(encoded, size),
+    }
+    speeds = _take_turns(contestants, rounds, f"reading {size} px")
+    ratios = {
+        "ours / webdataset": speeds["ours"] / speeds["webdataset"],
+        "ours / decoder": speeds["ours"] / speeds["decoder"],
+        "ours / stylegan zip": speeds["ours"] / speeds["stylegan zip"],
+        "ours / files": speeds["ours"] / speeds["files"],
+        "ours, raw / webdataset": speeds["ours, raw"] / speeds["webdataset"],
+    }
+    mean_bytes = sum(map(len, encoded)) / len(encoded)
+    return {"images": len(pixels), "jpeg_bytes": round(mean_bytes), "img_per_cpu_s": speeds, **_judge(ratios, TARGETS.get(size, {}))}
+
+
+def measure_packing(place: Path, rounds: int) -> dict[str, Any]:
+    pixels = np.load(place / "pixels.npy", mmap_mode="r", allow_pickle=False)
+    rounds = max(3, rounds // 2)
+    contestants: dict[str, Callable[[], int]] = {
+        "pack jpeg": lambda: _pack(place, "jpeg", 0).num,
+        "encoder jpeg": lambda: _encoder(pixels, "jpeg"),
+        "pack png": lambda: _pack(place, "png", 0).num,
+        "encoder png": lambda: _encoder(pixels, "png"),
+    }
+    speeds = _take_turns(contestants, rounds, "packing")
+    shutil.rmtree(place / "packed")
+    runs: dict[int, list[_Packing]] = {1: [], 2: []}
+    for _ in range(rounds):
+        for workers, of_workers in runs.items():
+            of_workers.append(_pack(place, "png", workers))
+    shutil.rmtree(place / "packed")
+    wall = {workers: statistics.median(run.img_per_s for run in of_workers) for workers, of_workers in runs.items()}
+    parent = statistics.median(run.parent_s / run.num for run in runs[2])
+    converting = 1 / speeds["pack png"] - parent
+    ratios = {
+        "pack / encoder": speeds["pack jpeg"] / speeds["encoder jpeg"],
+        "pack / encoder, png": speeds["pack png"] / speeds["encoder png"],
+        "two workers / one": wall[2] / wall[1],
+    }
+    workers_of_png = {
+        "img_per_s": {str(workers): round(speed, 1) for workers, speed in wall.items()},
+        "parent_us_per_img": round(parent * 1e6, 1),
+        "worker_us_per_img": round(converting * 1e6, 1),
+        "two / one if two cores were free": round(2 * converting / (converting + parent), 3),
+    }
+    return {"img_per_cpu_s": speeds, "workers (png)": workers_of_png, **_judge(ratios, PACK_TARGETS)}
+
+
+class _Packing(NamedTuple):
+    num: int
+    img_per_s: float  # from an eighth of the images on, when all workers have begun
+    parent_s: float  # processor time of the process that writes
+
+
+def _pack(place: Path, encode: str, workers: int) -> _Packing:
+    """Packs all pixels into a new directory; what is left is removed after the measurement."""
+    (place / "packed").mkdir(exist_ok=True)
+    out = Path(tempfile.mkdtemp(dir=place / "packed"))
+    seen: list[tuple[float, int]] = []
+    before = time.process_time()
+    options = PackOptions(encode=encode, quality=QUALITY)
+    pack(PixelFile(place / "pixels.npy"), out, options, workers, lambda done, total: seen.append((time.perf_counter(), done)))
+    (began, first), (ended, last) = seen[len(seen) // 8], seen[-1]
+    return _Packing(last, (last - first) / (ended - began), time.process_time() - before)
+
+
+# The contestants. Each reads every image once and returns how many these were.
+
+
+def _ours(dataset: Dataset) -> int:
+    from biggan_scale.data.loader import Loader
+
+    loader = Loader(dataset, GlobalOrder(dataset.shard_sizes), workers=0, flip=True, seed=0)
+    stops = range(0, dataset.num_samples - BATCH + 1, BATCH)
+    return sum(len(batch.images) for batch in loader.ranges((start, start + BATCH) for start in stops))
+
+
+def _webdataset(tars: list[str]) -> int:
+    import torch
+    import webdataset
+
+    rng = random.Random(0)
+
+    def mirrored(image: Image.Image) -> NDArray[np.uint8]:
+        pixels = np.asarray(image)
+        return pixels[:, ::-1] if rng.random() < 0.5 else pixels
+
+    shards = webdataset.WebDataset(tars, shardshuffle=len(tars), empty_check=False)
+    pipeline = shards.shuffle(1000).decode("pil").to_tuple("jpg", "cls").map_tuple(mirrored, int).batched(BATCH)
+    return sum(len(torch.from_numpy(images).permute(0, 3, 1, 2)) for images, _ in pipeline)
+
+
+def _zip(path: Path) -> int:
+    with zipfile.ZipFile(path) as archive:
+        labels = json.loads(archive.read("dataset.json"))["labels"]
+        random.Random(0).shuffle(labels)
+
+        def read() -> Iterator[tuple[NDArray[np.uint8], int]]:
+            for name, label in labels:
+                with archive.open(name) as file, Image.open(file) as image:
+                    yield np.asarray(image), label
+
+        return _collate(read())
+
+
+def _files(files: list[Path]) -> int:
+    shuffled = random.Random(0).sample(files, len(files))
+
+    def read() -> Iterator[tuple[NDArray[np.uint8], int]]:
+        for path in shuffled:
+            with Image.open(path) as image:
+                yield np.asarray(image.convert("RGB")), int(path.parent.name)
+
+    return _collate(read())
+
+
+def _decoder(encoded: list[bytes], size: int) -> int:
+    out = np.empty((size, size, 3), np.uint8)
+    for data in encoded:
+        simplejpeg.decode_jpeg(data, "RGB", buffer=out)
+    return len(encoded)
+
+
+def _encoder(pixels: NDArray[np.uint8], encode: str) -> int:
+    for image in pixels:
+        buffer = io.BytesIO()
+        if encode == "jpeg":
+            Image.fromarray(image).save(buffer, "JPEG", quality=QUALITY, subsampling=0)
+        else:
+            Image.fromarray(image).save(buffer, "PNG")
+        buffer.getvalue()
+    return len(pixels)
+
+
+def _collate(samples: Iterable[tuple[NDArray[np.uint8], int]]) -> int:
+    """Half of the images mirrored, in batches of (B, C, H, W)."""
+    import torch
+
+    rng = random.Random(0)
+    images, labels, num = [], [], 0
+    for image, label in samples:
+        images.append(image[:, ::-1] if rng.random() < 0.5 else image)
+        labels.append(label)
+        if len(images) == BATCH:
+            num += len(torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2)) * (torch.tensor(labels).numel() > 0)
+            images, labels = [], []
+    return num + len(images)
+
+
+def _take_turns(contestants: dict[str, Callable[[], int]], rounds: int, what: str) -> dict[str, float]:
+    """Median of each one's images per second of processor time."""
+    speeds: dict[str, list[float]] = {name: [] for name in contestants}
+    for number in range(rounds + 1):  # the first warms caches up and is not counted
+        for name, run in contestants.items():
+            before = _cpu_s()
+            num = run()
+            if number:
+                speeds[name].append(num / (_cpu_s() - before))
+        print(f"{what}: round {number} of {rounds}", file=sys.stderr, flush=True)
+    return {name: round(statistics.median(values), 1) for name, values in speeds.items()}
+
+
+def _judge(ratios: dict[str, float], targets: dict[str, float]) -> dict[str, Any]:
+    met = {name: ratios[name] >= target for name, target in targets.items()}
+    return {"ratios": {name: round(ratio, 3) for name, ratio in ratios.items()}, "targets": targets, "met": met}
+
+
+def _photographs(num: int, size: int) -> NDArray[np.uint8]:
+    """(num, size, size, 3) random pictures with the spectrum of photographs: amplitude falls with frequency, colours go together."""
+    rng = np.random.default_rng(0)
+    frequency = np.hypot(np.fft.fftfreq(size)[:, None], np.fft.rfftfreq(size)[None, :]) * 256
+    amplitude = 1 / np.maximum(frequency, 1) ** 1.75  # so that JPEGs have the size of those of photographs
+    mix = np.array([[1.0, 0.25, 0.1], [1.0, 0.0, -0.1], [1.0, -0.25, 0.15]])  # from brightness and two colour axes
+    pictures = np.empty((num, size, size, 3), np.uint8)
+    for picture in pictures:
+        spectra = (rng.normal(size=(3, *amplitude.shape)) + 1j * rng.normal(size=(3, *amplitude.shape))) * amplitude
+        planes = np.fft.irfft2(spectra, s=(size, size))
+        planes /= planes[0].std()
+        picture[...] = np.clip(128 + 50 * np.einsum("ck,khw->hwc", mix, planes), 0, 255)
+    return pictures
+
+
+def _write_files(folder: Path, tars: list[str]) -> tuple[list[Path], list[bytes]]:
+    import webdataset
+
+    files, encoded = [], []
+    for sample in webdataset.WebDataset(tars, shardshuffle=False):
+        path = folder / f"{sample['__key__']}.jpg"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(sample["jpg"])
+        files.append(path)
+        encoded.append(sample["jpg"])
+    return files, encoded
+
+
+def _write_zip(path: Path, pixels: NDArray[np.uint8]) -> None:
+    labels: list[tuple[str, int]] = []
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_STORED) as archive:
+        for number, image in enumerate(pixels):
+            buffer = io.BytesIO()
+            Image.fromarray(image).save(buffer, "PNG", compress_level=0)
+            labels.append((f"{number // 1000:05d}/img{number:08d}.png", number % NUM_CLASSES))
+            archive.writestr(labels[-1][0], buffer.getvalue())
+        archive.writestr("dataset.json", json.dumps({"labels": labels}))
+
+
+def _cpu_s() -> float:
+    """Processor time of this process and of its children that have ended."""
+    both = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
+    return sum(usage.ru_utime + usage.ru_stime for usage in both)
+
+
+def _machine() -> dict[str, Any]:
+    versions = {name: importlib.metadata.version(name) for name in ("torch", "pillow", "numpy", "simplejpeg", "webdataset")}
+    return {"cpus": os.cpu_count(), "processor": platform.machine(), "python": platform.python_version(), **versions}
+
+
+if __name__ == "__main__":  # not in the workers of a pack, which import this file again
+    sys.exit(main())

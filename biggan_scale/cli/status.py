@@ -1,0 +1,152 @@
+"""tell how a run is doing: state, images seen, speed, last checkpoint
+
+Reads the small files of the run directory only, so it can be asked at any time, from any machine that sees the directory.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import socket
+import time
+from pathlib import Path
+from typing import Any
+
+from biggan_scale.config.errors import ConfigError, EnvironmentFault
+
+TAIL_BYTES = 64 * 1024  # of metrics.jsonl: more than its last line
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("run_dir", metavar="RUN", type=Path, help="a run directory")
+    parser.add_argument("--json", action="store_true", help="one JSON object on stdout")
+
+
+def run(args: argparse.Namespace) -> int:
+    try:
+        status = read(args.run_dir)
+    except OSError as error:
+        raise EnvironmentFault(f"{error.filename}: {error.strerror}") from error
+    print(json.dumps(status) if args.json else describe(status))
+    return 0
+
+
+def read(run_dir: Path) -> dict[str, Any]:
+    """All there is to say about a run.
+
+    state: running, preempted, stopped, complete or failed; a run that says running and whose process is gone has failed.
+    health: ok, a list of what was not finite at the last record, or unknown before the first.
+    """
+    recorded = _json(run_dir / "state.json")
+    if recorded is None:
+        raise ConfigError(f"{run_dir} is not a run directory: it has no readable state.json")
+    last = _last_record(run_dir / "metrics.jsonl")
+    starts = [attempt for attempt in _json_lines(run_dir / "attempts.jsonl") if attempt.get("event") == "start"]
+    status = {
+        "run_dir": str(run_dir),
+        "state": recorded["state"],
+        "reason": recorded.get("reason", ""),
+        "requeue": recorded.get("requeue", False),
+        "nimg": recorded.get("nimg", 0),
+        "img_per_s": last.get("img_per_s"),
+        "checkpoint": _checkpoint(run_dir / "checkpoints"),
+        "restarts": max(len(starts) - 1, 0),
+        "health": _health(last),
+    }
+    if status["state"] == "running" and _owner_is_gone(recorded):
+        owner = f"process {recorded['pid']} on {recorded['host']}"
+        status |= {"state": "failed", "reason": f"{owner} died without a word; run the same command again to resume", "requeue": True}
+    return status
+
+
+def describe(status: dict[str, Any]) -> str:
+    """The status for people."""
+    speed, checkpoint = status["img_per_s"], status["checkpoint"]
+    lines = {
+        "state": status["state"] + (f" ({status['reason']})" if status["reason"] else ""),
+        "images": f"{status['nimg']:,}",
+        "speed": "unknown" if speed is None else f"{speed:.1f} img/s",
+        "checkpoint": "none" if checkpoint is None else f"{checkpoint['path']}, {_ago(checkpoint['age_s'])}",
+        "restarts": str(status["restarts"]),
+        "health": status["health"],
+    }
+    return f"{status['run_dir']}\n" + "\n".join(f"  {name:11} {text}" for name, text in lines.items())
+
+
+def _owner_is_gone(recorded: dict[str, Any]) -> bool:
+    """Whether the process that wrote the state is known to live no more. Of other machines nothing is known."""
+    if recorded.get("host") != socket.gethostname():
+        return False
+    try:
+        os.kill(recorded["pid"], 0)  # signal 0: only asks
+    except ProcessLookupError:
+        return True
+    except PermissionError:
+        pass  # alive, and another user's
+    return _is_zombie(recorded["pid"])
+
+
+def _is_zombie(pid: int) -> bool:
+    """Whether the process has died and is only waiting for its parent to notice."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
+    except (OSError, IndexError):
+        return False  # no /proc here, or gone this instant
+
+
+def _checkpoint(folder: Path) -> dict[str, Any] | None:
+    """The newest checkpoint with a manifest. Whether its bytes are right is for resuming to find out."""
+    for path in sorted(folder.glob("[0-9]*-kimg"), reverse=True):
+        manifest = _json(path / "MANIFEST.json")
+        if manifest is not None:
+            age_s = time.time() - (path / "MANIFEST.json").stat().st_mtime
+            return {"path": str(path), "nimg": manifest["nimg"], "age_s": round(age_s, 1)}
+    return None
+
+
+def _health(record: dict[str, Any]) -> str:
+    if not record:
+        return "unknown"
+    return ", ".join(f"{name} is not finite" for name, value in record.items() if value is None) or "ok"
+
+
+def _last_record(path: Path) -> dict[str, Any]:
+    """The last complete line of metrics.jsonl, or nothing."""
+    try:
+        with path.open("rb") as file:
+            file.seek(max(file.seek(0, os.SEEK_END) - TAIL_BYTES, 0))
+            lines = file.read().splitlines()
+    except FileNotFoundError:
+        return {}
+    return next(filter(None, (_parsed(line) for line in reversed(lines))), {})
+
+
+def _json_lines(path: Path) -> list[dict[str, Any]]:
+    try:
+        return [value for line in path.read_bytes().splitlines() if (value := _parsed(line))]
+    except FileNotFoundError:
+        return []
+
+
+def _json(path: Path) -> dict[str, Any] | None:
+    try:
+        return _parsed(path.read_bytes())
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+
+
+def _parsed(text: bytes) -> dict[str, Any] | None:
+    """The object in a line or file; None for half of one, which another process may be writing."""
+    try:
+        value = json.loads(text)
+    except ValueError:
+        return None
+    return value if isinstance(value, dict) else None
+
+
+def _ago(seconds: float) -> str:
+    for unit, length in (("d", 86_400), ("h", 3_600), ("min", 60)):
+        if seconds >= length:
+            return f"{seconds / length:.0f} {unit} ago"
+    return f"{seconds:.0f} s ago"

@@ -1,0 +1,242 @@
+"""Checkpoints: written whole or not at all, checked before they are believed.
+
+    checkpoints/000000012.800-kimg/
+        model.safetensors   the game's parameters and buffers
+        ema.safetensors     their averages
+        optim.safetensors   the optimizers' moments, "player/parameter/moment"
+        state.json          clock, loss scales, seed: what is not a tensor
+        MANIFEST.json       size and sha256 of every file; `state_sha256`, the digest of the whole training state
+
+Commit protocol: everything is written and fsynced in `.tmp_*`, the manifest last, then the directory is renamed and its parent
+fsynced. The newest checkpoint is found by scanning for the newest valid manifest; there is no pointer that could be ahead of the
+data. An invalid one is set aside as `BAD_*` and the one before is used; if all are invalid the run stops. Nothing here knows the
+world size, and `state_sha256` covers nothing but the training state: two runs in the same state have the same string.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from biggan_scale.config.errors import CheckpointError, EnvironmentFault
+
+FORMAT = 1
+MANIFEST = "MANIFEST.json"
+TENSOR_FILES = ("model", "ema", "optim")
+STATE_FILES = (*(f"{name}.safetensors" for name in TENSOR_FILES), "state.json")
+MIN_KEPT = 2
+
+
+@dataclass
+class TrainingState:
+    """Everything a run needs to go on, and nothing else. Tensors by name; `state` is JSON."""
+
+    model: Mapping[str, Tensor]
+    ema: Mapping[str, Tensor]
+    optim: Mapping[str, Tensor]
+    state: dict[str, Any]
+
+
+def directory_name(nimg: int) -> str:
+    return f"{nimg / 1000:013.3f}-kimg"
+
+
+# writing
+
+
+def save(folder: Path, training_state: TrainingState, about: Mapping[str, Any]) -> Path:
+    """Commit a checkpoint under `folder` (the run's checkpoints/), named by its clock.
+
+    Args:
+        training_state: what to save; tensors are copied to the CPU.
+        about: facts for the manifest that are not state (time, version, world size).
+
+    Raises:
+        EnvironmentFault: the disk is full, read-only or failing; nothing was published and older checkpoints are untouched.
+    """
+    nimg = int(training_state.state["nimg"])
+    final = folder / directory_name(nimg)
+    if final.exists() and problem_of(final) is None:
+        return final
+    temporary = folder / f".tmp_{final.name}_{os.getpid()}"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        _write_files(temporary, training_state, dict(about))
+        if final.exists():
+            set_aside(final)
+        os.rename(temporary, final)
+        _fsync(folder)
+    except (OSError, SafetensorError) as error:
+        shutil.rmtree(temporary, ignore_errors=True)
+        raise _write_fault(error, folder, training_state) from error
+    return final
+
+
+def _write_files(temporary: Path, training_state: TrainingState, about: dict[str, Any]) -> None:
+    shutil.rmtree(temporary, ignore_errors=True)
+    temporary.mkdir()
+    for name in TENSOR_FILES:
+        tensors = {k: v.detach().cpu().clone(memory_format=torch.contiguous_format) for k, v in getattr(training_state, name).items()}
+        save_file(tensors, temporary / f"{name}.safetensors")
+    (temporary / "state.json").write_text(json.dumps(training_state.state, sort_keys=True, indent=1))
+    files = {name: _seal(temporary / name) for name in STATE_FILES}
+    manifest = {
+        "format": FORMAT,
+        "nimg": training_state.state["nimg"],
+        "round": training_state.state["round"],
+        "files": files,
+        "state_sha256": state_sha256(files),
+        **about,
+    }
+    (temporary / MANIFEST).write_text(json.dumps(manifest, indent=1))
+    _fsync(temporary / MANIFEST)
+    _fsync(temporary)
+
+
+def state_sha256(files: Mapping[str, Mapping[str, Any]]) -> str:
+    """The digest of the state files' digests, in a fixed order."""
+    return hashlib.sha256("".join(files[name]["sha256"] for name in STATE_FILES).encode()).hexdigest()
+
+
+def retain(folder: Path, keep: int) -> None:
+    """Delete all but the newest `keep` valid checkpoints (never fewer than two). Invalid ones do not count."""
+    valid = [path for path in checkpoints(folder) if problem_of(path, deep=False) is None]
+    for path in valid[max(keep, MIN_KEPT) :]:
+        doomed = path.with_name(f".del_{path.name}")
+        os.rename(path, doomed)  # from here on nobody takes a half-deleted directory for a checkpoint
+        shutil.rmtree(doomed, ignore_errors=True)
+
+
+def sweep(folder: Path) -> None:
+    """Remove what an earlier death left half-written or half-deleted. Only the owner of the run directory may call this."""
+    for path in [*folder.glob(".tmp_*"), *folder.glob(".del_*")]:
+        shutil.rmtree(path, ignore_errors=True)
+
+
+# finding and reading
+
+
+def checkpoints(folder: Path) -> list[Path]:
+    """All checkpoint directories, newest first, valid or not."""
+    return sorted((p for p in folder.glob("*-kimg") if p.name[0].isdigit()), key=lambda p: p.name, reverse=True)
+
+
+def problem_of(path: Path, *, deep: bool = True) -> str | None:
+    """Why this checkpoint cannot be believed, or None. `deep` reads every byte."""
+    try:
+        manifest = json.loads((path / MANIFEST).read_text())
+        if manifest["format"] > FORMAT:  # valid, and not ours to set aside
+            raise CheckpointError(f"{path}: format {manifest['format']} was written by a newer biggan_scale; this one reads up to {FORMAT}")
+        files = manifest["files"]
+        if set(files) != set(STATE_FILES):
+            return f"{MANIFEST} lists {', '.join(sorted(files))}; expected {', '.join(STATE_FILES)}"
+        if manifest["state_sha256"] != state_sha256(files):
+            return f"{MANIFEST} contradicts itself: state_sha256 is not the digest of its files"
+        for name, entry in files.items():
+            size = (path / name).stat().st_size
+            if size != entry["bytes"]:
+                return f"{name} has {size} of {entry['bytes']} bytes"
+            if deep and _sha256(path / name) != entry["sha256"]:
+                return f"{name} does not match its sha256"
+        state = json.loads((path / "state.json").read_text())
+        if (state["nimg"], state["round"]) != (manifest["nimg"], manifest["round"]):
+            return f"{MANIFEST} is of another moment than state.json"
+    except FileNotFoundError as error:
+        return f"{Path(str(error.filename)).name} is missing"
+    except (ValueError, KeyError, TypeError, AttributeError):
+        return f"{MANIFEST} is not readable"
+    return None
+
+
+def newest_valid(folder: Path, warn: Callable[[str], None]) -> Path | None:
+    """The newest checkpoint whose every byte is as it was written; None where there has never been one.
+
+    Raises:
+        CheckpointError: there are checkpoints and none is valid; a run never silently starts from zero.
+    """
+    problems = []
+    for path in checkpoints(folder):
+        problem = problem_of(path)
+        if problem is None:
+            return path
+        warn(f"{path}: {problem}; set aside, trying the one before")
+        set_aside(path)
+        problems.append(f"{path.name}: {problem}")
+    if any(folder.glob("BAD_*")):
+        raise CheckpointError(
+            f"{folder}: no valid checkpoint is left ({'; '.join(problems) or 'all were set aside as BAD_*'}); "
+            "restore one, or start anew in another run_dir"
+        )
+    return None
+
+
+def set_aside(path: Path) -> None:
+    """Keep an invalid checkpoint for people to look at, under a name nobody loads."""
+    target = path.with_name(f"BAD_{path.name}")
+    number = 1
+    while target.exists():
+        number += 1
+        target = path.with_name(f"BAD_{path.name}_{number}")
+    os.rename(path, target)
+
+
+def load(path: Path) -> TrainingState:
+    """Read a checkpoint that `problem_of` has passed."""
+    try:
+        tensors = {name: load_file(path / f"{name}.safetensors") for name in TENSOR_FILES}
+        state = json.loads((path / "state.json").read_text())
+    except (OSError, SafetensorError, ValueError) as error:
+        raise CheckpointError(f"{path}: {error}") from error
+    return TrainingState(**tensors, state=state)
+
+
+def manifest_of(path: Path) -> dict[str, Any]:
+    return json.loads((path / MANIFEST).read_text())
+
+
+# details
+
+
+def _seal(path: Path) -> dict[str, Any]:
+    _fsync(path)
+    return {"bytes": path.stat().st_size, "sha256": _sha256(path)}
+
+
+def _sha256(path: Path) -> str:
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while chunk := file.read(1 << 20):
+            digest.update(chunk)
+    return digest.hexdigest()
+
+
+def _fsync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _write_fault(error: Exception, folder: Path, training_state: TrainingState) -> EnvironmentFault:
+    needed = sum(t.nbytes for name in TENSOR_FILES for t in getattr(training_state, name).values())
+    place = folder
+    while not place.exists():
+        place = place.parent
+    free = shutil.disk_usage(place).free
+    if free < needed or "No space left" in str(error):
+        return EnvironmentFault(
+            f"disk full: a checkpoint needs {needed:,} bytes, {free:,} are free in {folder}; the older checkpoints are intact"
+        )
+    return EnvironmentFault(f"cannot write a checkpoint in {folder}: {error}; the older checkpoints are intact")

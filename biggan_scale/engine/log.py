@@ -1,0 +1,120 @@
+"""What the run says: a line for people, a record for programs and TensorBoard, from the same numbers.
+
+Only rank 0 has one. `metrics.jsonl` holds every step once, whatever the restarts: what lies beyond the resumed moment is cut off.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import sys
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from torch import Tensor
+
+
+class Log:
+    """Args:
+    folder: the run directory.
+    nimg: the moment the run begins or resumes at.
+    until_nimg: where it ends, or None where it ends by the clock on the wall.
+    tensorboard: also write event files.
+    """
+
+    def __init__(self, folder: Path, nimg: int, until_nimg: int | None, *, tensorboard: bool) -> None:
+        self._until = until_nimg
+        self._metrics = folder / "metrics.jsonl"
+        _drop_after(self._metrics, nimg)
+        self._text = (folder / "log.txt").open("a", buffering=1)
+        self._board = _summary_writer(folder, nimg) if tensorboard else None
+        self._mark = (time.monotonic(), nimg)
+        self._on_line = False
+
+    def __enter__(self) -> Log:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self._end_line()
+        self._text.close()
+        if self._board is not None:
+            self._board.close()
+
+    def say(self, message: str) -> None:
+        """A line for people, on stderr and in log.txt."""
+        self._end_line()
+        print(message, file=sys.stderr, flush=True)
+        self._text.write(f"{time.strftime('%H:%M:%S')} {message}\n")
+
+    def progress(self, nimg: int) -> None:
+        """A moving line on a terminal; nothing elsewhere."""
+        if sys.stderr.isatty():
+            speed = self._speed(nimg)
+            print(f"\r{self._position(nimg)}  {speed:.1f} img/s  {self._eta(nimg, speed)}   ", end="", file=sys.stderr, flush=True)
+            self._on_line = True
+
+    def write(self, nimg: int, round: int, values: Mapping[str, float]) -> None:
+        """One record of the interval since the last."""
+        speed = self._speed(nimg)
+        self._mark = (time.monotonic(), nimg)
+        record: dict[str, Any] = {"nimg": nimg, "kimg": nimg / 1000, "round": round}
+        record |= {name: value if math.isfinite(value) else None for name, value in values.items()}
+        record["img_per_s"] = round_to(speed, 4)
+        with self._metrics.open("a") as file:
+            file.write(json.dumps(record) + "\n")
+        if self._board is not None:
+            for name, value in record.items():
+                if isinstance(value, float):
+                    self._board.add_scalar(name, value, nimg)
+        losses = "  ".join(f"{name} {value:.4f}" for name, value in values.items() if name.endswith("/loss"))
+        self.say(f"{self._position(nimg)}  round {round}  {losses}  {speed:.1f} img/s  {self._eta(nimg, speed)}")
+
+    def image(self, name: str, pixels: Tensor, nimg: int) -> None:
+        """(C, H, W) uint8 to TensorBoard."""
+        if self._board is not None:
+            self._board.add_image(name, pixels, nimg)
+
+    def _speed(self, nimg: int) -> float:
+        since, before = self._mark
+        return (nimg - before) / max(time.monotonic() - since, 1e-9)
+
+    def _position(self, nimg: int) -> str:
+        return f"{nimg / 1000:.3f} kimg" if self._until is None else f"{nimg / 1000:.3f} of {self._until / 1000:.3f} kimg"
+
+    def _eta(self, nimg: int, speed: float) -> str:
+        if self._until is None or speed <= 0:
+            return ""
+        seconds = int(max(self._until - nimg, 0) / speed)
+        return f"ETA {seconds // 3600}:{seconds // 60 % 60:02}:{seconds % 60:02}"
+
+    def _end_line(self) -> None:
+        if self._on_line:
+            print(file=sys.stderr)
+            self._on_line = False
+
+
+def round_to(value: float, digits: int) -> float:
+    """To this many significant digits."""
+    return float(f"{value:.{digits}g}")
+
+
+def _summary_writer(folder: Path, nimg: int) -> Any:
+    from torch.utils.tensorboard import SummaryWriter  # slow to import
+
+    return SummaryWriter(str(folder), purge_step=nimg + 1)
+
+
+def _drop_after(path: Path, nimg: int) -> None:
+    """Cut records beyond `nimg`, and a line that a death left half-written."""
+    try:
+        lines = path.read_text().splitlines(keepends=True)
+    except FileNotFoundError:
+        return
+    kept = [line for line in lines if line.endswith("}\n") and json.loads(line)["nimg"] <= nimg]
+    if len(kept) < len(lines):
+        temporary = path.with_name(f".{path.name}")
+        temporary.write_text("".join(kept))
+        temporary.replace(path)

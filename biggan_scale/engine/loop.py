@@ -1,0 +1,172 @@
+"""The engine: the page to read first.
+
+A round, in words: for each due move, free its player and freeze the others; for each micro-batch, the terms the game names, and
+the backward of their sum divided by the number of micro-batches, synchronising on the last only; check, clip, step. Then the
+game's controllers, the averages, and the clock.
+
+The clock counts images. Schedules, randomness and data positions are functions of it, so a run is a function of (config, images
+seen): `state_dict` holds tensors and two integers, and to resume is to go on counting.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import torch
+from torch import Tensor
+
+from biggan_scale.config import RunConfig, build, micro_batches
+from biggan_scale.config.errors import CheckpointError
+from biggan_scale.dist import process_group
+from biggan_scale.dist.seeds import derive_seed
+from biggan_scale.engine.checkpoint import TrainingState
+from biggan_scale.engine.ema import Ema
+from biggan_scale.engine.moves import Mover, Outcome, freeze
+from biggan_scale.engine.optim import make_optimizers
+from biggan_scale.engine.parallel.ddp import Ddp, average
+from biggan_scale.engine.precision import Precision
+from biggan_scale.games.base import Batch, Clock, Game
+
+
+class Engine:
+    """Trains a game. Knows no algorithm and no file.
+
+    Args:
+        config: the run.
+        device: where the game lives. The process group, if there is one, is already up.
+    """
+
+    def __init__(self, config: RunConfig, device: torch.device) -> None:
+        self.config = config
+        self.device = device
+        self.micro_batch, self.num_micro = micro_batches(config, process_group.world())
+        self.game = build_game(config, device)
+        self.precision = Precision(config.precision, device, self.game.players())
+        self.game.to(self.precision.dtype)
+        self.optimizers = make_optimizers(config.optim, self.game)
+        self.parallel = Ddp(self.game)
+        freeze(self.game)
+        self.mover = Mover(self.game, self.optimizers, self.parallel, self.precision, config.seed, device)
+        self.ema = Ema(config.ema, self.game)
+        self.clock = Clock()
+        self.bad_rounds = 0  # rounds in a row with a gradient that was not finite
+
+    @property
+    def batches_per_round(self) -> int:
+        """Global batches that the coming round consumes."""
+        return self.game.batches_per_round(self.clock)
+
+    @property
+    def images_per_round(self) -> int:
+        return self.batches_per_round * self.config.batch_size
+
+    def ranges(self) -> Iterator[tuple[int, int]]:
+        """From now on, the (start, stop) data positions of this rank's micro-batches, without end.
+
+        A global batch is a range of positions, a rank's part a slice of it, a micro-batch a slice of that.
+        """
+        start = self.clock.nimg
+        per_rank = self.micro_batch * self.num_micro
+        while True:
+            mine = start + process_group.rank() * per_rank
+            for micro in range(self.num_micro):
+                yield mine + micro * self.micro_batch, mine + (micro + 1) * self.micro_batch
+            start += self.config.batch_size
+
+    def round(self, batches: Sequence[Sequence[Batch]]) -> dict[str, Tensor]:
+        """Play one round.
+
+        Args:
+            batches: `batches_per_round` global batches, each as this rank's micro-batches.
+
+        Returns:
+            "move/term" -> scalar, the mean over micro-batches, repeats and ranks. No value has been waited for.
+        """
+        clock, images = self.clock, self.images_per_round
+        for optimizer in self.optimizers.values():
+            optimizer.set_time(clock.nimg, images)
+        stats: dict[str, Tensor] = {}
+        outcomes: set[Outcome] = set()
+        for move in self.game.moves(clock):
+            if clock.round % move.every:
+                continue
+            for repeat in range(move.repeats):
+                terms, outcome = self.mover.play(move, batches[repeat])
+                outcomes.add(outcome)
+                for name, value in terms.items():
+                    stats[name] = stats.get(name, 0) + value / move.repeats
+        stats = _mean_over_ranks(stats)
+        self.bad_rounds = self.bad_rounds + 1 if Outcome.NOT_FINITE in outcomes else 0
+        if outcomes == {Outcome.STEPPED}:  # a controller must not learn from a round that did not happen
+            self.game.after_round(stats, clock)
+        self.clock = Clock(clock.nimg + images, clock.round + 1)
+        self.ema.update(self.clock.nimg, images)
+        return stats
+
+    def state_dict(self) -> TrainingState:
+        """The whole training state; tensors are the live ones."""
+        return TrainingState(
+            model=self.game.state_dict(),
+            ema=self.ema.state_dict(),
+            optim={f"{player}/{name}": t for player, o in self.optimizers.items() for name, t in o.state_dict().items()},
+            state={
+                "nimg": self.clock.nimg,
+                "round": self.clock.round,
+                "seed": self.config.seed,
+                "bad_rounds": self.bad_rounds,
+                "loss_scale": self.precision.state_dict(),
+            },
+        )
+
+    def load_state_dict(self, saved: TrainingState) -> None:
+        """Continue from a saved state.
+
+        Raises:
+            CheckpointError: a part is missing, unknown, or of another shape; nothing has been loaded.
+        """
+        mine = self.state_dict()
+        _must_match("model", mine.model, saved.model)
+        _must_match("ema", mine.ema, saved.ema)
+        _must_match("optim", mine.optim, saved.optim)
+        if missing := mine.state.keys() - saved.state.keys():
+            raise CheckpointError(f"state.json lacks {', '.join(sorted(missing))}")
+        self.game.load_state_dict(dict(saved.model))
+        self.ema.load_state_dict(dict(saved.ema))
+        for player, optimizer in self.optimizers.items():
+            prefix = f"{player}/"
+            optimizer.load_state_dict({n.removeprefix(prefix): t for n, t in saved.optim.items() if n.startswith(prefix)})
+        self.precision.load_state_dict(saved.state["loss_scale"])
+        self.bad_rounds = saved.state["bad_rounds"]
+        self.clock = Clock(saved.state["nimg"], saved.state["round"])
+
+
+def build_game(config: RunConfig, device: torch.device) -> Game:
+    """The game of a config, initialised from the run's seed alike on every rank, in training mode."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(derive_seed(config.seed, "init"))
+        game: Game = build(config.game, config.image_spec())
+    game.to(device)
+    if config.channels_last:
+        game.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    return game.train()
+
+
+def _mean_over_ranks(stats: dict[str, Tensor]) -> dict[str, Tensor]:
+    if process_group.world() == 1:
+        return stats
+    values = torch.stack([value.double() for value in stats.values()])
+    average([values])
+    return dict(zip(stats, values.unbind(), strict=True))
+
+
+def _must_match(part: str, mine: object, saved: object) -> None:
+    mine_shapes = {name: tuple(t.shape) for name, t in mine.items()}  # type: ignore[attr-defined]
+    saved_shapes = {name: tuple(t.shape) for name, t in saved.items()}  # type: ignore[attr-defined]
+    if mine_shapes == saved_shapes:
+        return
+    names = sorted(mine_shapes.keys() ^ saved_shapes.keys()) or [n for n in mine_shapes if mine_shapes[n] != saved_shapes[n]]
+    name = names[0]
+    raise CheckpointError(
+        f"{part}.safetensors does not fit the config: {name} is {saved_shapes.get(name, 'missing')} in the checkpoint and "
+        f"{mine_shapes.get(name, 'missing')} in the model ({len(names)} such tensors)"
+    )

@@ -1,0 +1,84 @@
+"""Data parallelism by torch's DistributedDataParallel, one wrapper per player.
+
+What is wrapped is not a network but the player's *objective*: a module whose `forward` is `game.loss` and which registers only
+that player's parameters. Several passes through a network, a second derivative and the other player's networks inside one forward
+are then invisible to DDP, and its hooks see exactly the parameters that the move trains.
+
+Buffers are kept equal by construction (same seeds, synchronised statistics), so DDP's per-forward broadcast of buffers is off.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Iterable
+from contextlib import AbstractContextManager, nullcontext
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
+
+from biggan_scale.dist import process_group
+from biggan_scale.games.base import Batch, Draw, Game, Move, Terms
+
+
+class Objective(nn.Module):
+    """What one player minimises, as a module that owns just that player's modules."""
+
+    def __init__(self, game: Game, modules: Iterable[nn.Module]) -> None:
+        super().__init__()
+        self.modules_of_player = nn.ModuleList(modules)
+        self._game = (game,)  # in a tuple: nn.Module must not register the whole game
+
+    def forward(self, move: Move, batch: Batch, draw: Draw) -> Terms:
+        return self._game[0].loss(move, batch, draw)
+
+
+class Ddp:
+    """The seam of parallel strategies: terms, sync, reduce.
+
+    Args:
+        game: on its device, every player's parameters requiring gradients (DDP refuses a frozen module at wrap time).
+    """
+
+    def __init__(self, game: Game) -> None:
+        self._objectives: dict[str, nn.Module] = {}
+        for player, modules in game.players().items():
+            objective = Objective(game, modules)
+            self._objectives[player] = _wrapped(objective) if process_group.world() > 1 else objective
+
+    def terms(self, move: Move, batch: Batch, draw: Draw) -> Terms:
+        """The player's objective on one micro-batch."""
+        return self._objectives[move.player](move, batch, draw)
+
+    def sync(self, move: Move, *, last: bool) -> AbstractContextManager[None]:
+        """Around forward and backward of a micro-batch: gradients travel on the last one only.
+
+        A partial move never uses DDP's hooks: they wait for every parameter. `reduce` does it instead.
+        """
+        objective = self._objectives[move.player]
+        if isinstance(objective, DistributedDataParallel) and (move.partial or not last):
+            return objective.no_sync()
+        return nullcontext()
+
+    def reduce(self, move: Move, parameters: Iterable[Tensor]) -> None:
+        """After the last backward of a move: average what DDP's hooks have not."""
+        if move.partial and process_group.world() > 1:
+            average([p.grad for p in parameters if p.grad is not None])
+
+
+def _wrapped(objective: Objective) -> DistributedDataParallel:
+    if "forward_sync_buffers" in inspect.signature(DistributedDataParallel).parameters:  # so called since torch 2.13
+        return DistributedDataParallel(objective, forward_sync_buffers=False)
+    return DistributedDataParallel(objective, broadcast_buffers=False)
+
+
+def average(tensors: list[Tensor]) -> None:
+    """Replace each tensor by its mean over ranks, in one message. The list must be alike on all ranks."""
+    if not tensors:
+        return
+    flat = torch.cat([t.reshape(-1) for t in tensors])
+    dist.all_reduce(flat)
+    flat /= process_group.world()
+    for tensor, mean in zip(tensors, flat.split([t.numel() for t in tensors]), strict=True):
+        tensor.copy_(mean.view_as(tensor))

@@ -1,0 +1,63 @@
+"""May this run go on from that checkpoint? The same command resumes; another experiment must not be mistaken for it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from biggan_scale.config.errors import CheckpointError, ConfigError
+
+# What may change between two starts of one run: how far, how fast, how often it is written down.
+FREE = (
+    "run_dir",
+    "until",
+    "micro_batch",
+    "parallel",
+    "max_bad_rounds",
+    "data.path",
+    "data.workers",
+    "data.max_bad_share",
+    "data.cache_gb",
+    "data.range_reads_gb",
+    "data.tries",
+    "data.timeout_s",
+    "checkpoint",
+    "log",
+    "snapshot",
+    "slurm",
+)
+
+
+def check_same_experiment(before: Mapping[str, Any], after: Mapping[str, Any], run_dir: str) -> None:
+    """Compare the config a run was started with to the one it is resumed with (as trees).
+
+    Raises:
+        ConfigError: names every key that changed and would change the result.
+    """
+    old, new = dict(_leaves(before)), dict(_leaves(after))
+    changed = [key for key in sorted(old.keys() | new.keys()) if old.get(key) != new.get(key) and not _is_free(key)]
+    if changed:
+        changes = ", ".join(f"{key}: {old.get(key)} -> {new.get(key)}" for key in changed)
+        raise ConfigError(f"run_dir {run_dir} was started with another config ({changes}); put it back, or start anew in another run_dir")
+
+
+def check_same_data(before: str, after: str, path: str, checkpoint: str) -> None:
+    """Raises:
+    CheckpointError: the shards are not those the run has been trained on.
+    """
+    if before != after:
+        raise CheckpointError(
+            f"data.path {path} is not the data set that {checkpoint} was trained on (fingerprint {after[:12]}, was {before[:12]}); "
+            "give the old shards, or start anew in another run_dir"
+        )
+
+
+def _is_free(key: str) -> bool:
+    return any(key == free or key.startswith(f"{free}.") for free in FREE)
+
+
+def _leaves(tree: Mapping[str, Any], prefix: str = "") -> list[tuple[str, Any]]:
+    found: list[tuple[str, Any]] = []
+    for key, value in tree.items():
+        found += _leaves(value, f"{prefix}{key}.") if isinstance(value, Mapping) else [(prefix + key, value)]
+    return found

@@ -1,0 +1,121 @@
+"""The run directory: one owner, and small files that tell people and programs how the run is doing.
+
+config.yaml     the resolved config with the origin of each value
+run.json        identity: when it began, code version, data fingerprint
+state.json      the verdict: running, preempted, stopped, complete, failed; why; whether to run again; of which start of which job
+attempts.jsonl  one line per start: when, from which image on, with how many ranks, and one when it ends
+LOCK            held (flock) by rank 0 as long as it lives
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import socket
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import IO, Any
+
+from biggan_scale.config.errors import EnvironmentFault
+
+
+class RunDir:
+    """Only rank 0 makes one.
+
+    Raises:
+        EnvironmentFault: the directory cannot be written, or another process owns it.
+    """
+
+    def __init__(self, path: str | Path) -> None:
+        self.path = Path(path)
+        try:
+            for folder in (self.path, self.checkpoints, self.samples):
+                folder.mkdir(parents=True, exist_ok=True)
+            self._lock = self._acquire()
+        except OSError as error:
+            raise EnvironmentFault(f"run_dir {self.path} cannot be written: {error.strerror}; choose another run_dir=...") from error
+
+    @property
+    def checkpoints(self) -> Path:
+        return self.path / "checkpoints"
+
+    @property
+    def samples(self) -> Path:
+        return self.path / "samples"
+
+    def write_json(self, name: str, value: Mapping[str, Any]) -> None:
+        """Replace a small file atomically."""
+        self.write_text(name, json.dumps(value, indent=1) + "\n")
+
+    def write_text(self, name: str, text: str) -> None:
+        temporary = self.path / f".{name}.{os.getpid()}"
+        try:
+            temporary.write_text(text)
+            os.replace(temporary, self.path / name)
+        except OSError as error:
+            raise EnvironmentFault(f"cannot write {self.path / name}: {error.strerror}") from error
+
+    def set_state(self, state: str, *, nimg: int, reason: str = "", requeue: bool = False, exit_code: int = 0) -> None:
+        verdict = {"state": state, "reason": reason, "requeue": requeue, "exit_code": exit_code, "nimg": nimg}
+        who = {"pid": os.getpid(), "host": socket.gethostname(), "job": job_attempt(), "time": now()}
+        self.write_json("state.json", verdict | who)
+
+    def append_attempt(self, **facts: Any) -> None:
+        with (self.path / "attempts.jsonl").open("a") as file:
+            file.write(json.dumps({"time": now(), **facts}) + "\n")
+
+    def attempts(self) -> list[dict[str, Any]]:
+        try:
+            lines = (self.path / "attempts.jsonl").read_text().splitlines()
+        except FileNotFoundError:
+            return []
+        return [json.loads(line) for line in lines if line.endswith("}")]
+
+    def last_nimg(self) -> int:
+        """Where the attempt before this one stood; 0 if there was none."""
+        try:
+            return int(json.loads((self.path / "state.json").read_text())["nimg"])
+        except (FileNotFoundError, ValueError, KeyError):
+            return 0
+
+    def failed_starts(self, nimg: int) -> int:
+        """How many of the last starts went on from `nimg` images and ended in an exception. One that got further begins the count
+        anew, and so does a person who asks for another (event "asked"). Ends from outside and mistakes of the user do not count."""
+        failed = last = 0  # last: the end just read backwards, counted once the start before it is known to be from `nimg`
+        for attempt in reversed(self.attempts()):
+            if attempt["event"] == "asked":
+                break
+            if attempt["event"] == "start" and attempt["nimg"] != nimg:
+                return failed
+            failed, last = failed + last, 0
+            if attempt["event"] == "end":
+                last = int(attempt["state"] == "failed" and attempt.get("exit_code", 1) == 1)
+        return failed + last
+
+    def close(self) -> None:
+        self._lock.close()
+
+    def _acquire(self) -> IO[str]:
+        lock = (self.path / "LOCK").open("a+")
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            lock.seek(0)
+            holder = lock.read().strip() or "another process"
+            raise EnvironmentFault(f"run_dir {self.path} is in use by {holder}; stop it first, or choose another run_dir=...") from error
+        lock.truncate(0)
+        lock.write(f"pid {os.getpid()} on {socket.gethostname()} since {now()}")
+        lock.flush()
+        return lock
+
+
+def job_attempt() -> str:
+    """Which start of which Slurm job this is, "1234.0"; empty outside of Slurm."""
+    job = os.environ.get("SLURM_JOB_ID", "")
+    return job and f"{job}.{os.environ.get('SLURM_RESTART_COUNT', 0)}"
+
+
+def now() -> str:
+    return time.strftime("%Y-%m-%dT%H:%M:%S%z")

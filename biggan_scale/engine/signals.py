@@ -1,0 +1,40 @@
+"""Signals become a flag; the ranks agree on it at the end of a round; nothing else happens inside a handler.
+
+SIGTERM, SIGUSR2 (Slurm's warning) and SIGINT (Ctrl-C) ask for an orderly stop: save, then exit 75. A second SIGINT leaves at once.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+from types import FrameType
+
+from biggan_scale.dist import process_group
+
+_STOP = (signal.SIGTERM, signal.SIGUSR2, signal.SIGINT)
+
+
+class StopFlag:
+    """Install with `with StopFlag() as stop:`; ask with `stop.agreed()`."""
+
+    def __init__(self) -> None:
+        self.received: signal.Signals | None = None
+        self._previous: dict[int, object] = {}
+
+    def __enter__(self) -> StopFlag:
+        self._previous = {number: signal.signal(number, self._handle) for number in _STOP}
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for number, handler in self._previous.items():
+            signal.signal(number, handler)  # type: ignore[arg-type]
+
+    def agreed(self) -> signal.Signals | None:
+        """The signal that any rank has received, or None; the same answer on every rank."""
+        (number,) = process_group.agree_max([int(self.received or 0)])
+        return signal.Signals(number) if number else None
+
+    def _handle(self, number: int, frame: FrameType | None) -> None:
+        if number == signal.SIGINT and self.received == signal.SIGINT:
+            os._exit(130)
+        self.received = signal.Signals(number)

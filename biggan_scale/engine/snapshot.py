@@ -1,0 +1,41 @@
+"""Pictures to look at while training: the same noise every time, so that only the weights change.
+
+The sheet has a row per class (or eight rows where there are none), then rows that walk from one latent to another.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from biggan_scale.config import SnapshotConfig
+from biggan_scale.data.pixels import tile, to_uint8
+from biggan_scale.dist.seeds import Noise
+from biggan_scale.games.base import Draw, Game
+
+UNCONDITIONAL_ROWS = 8
+CHUNK = 32  # images generated at once
+
+
+@torch.no_grad()
+def sheet(game: Game, config: SnapshotConfig, seed: int, device: torch.device, dtype: torch.dtype) -> Tensor:
+    """(C, H, W) uint8: the grid of samples over the interpolations, from the weights the game holds now, in eval mode."""
+    rows = min(game.spec.num_classes, config.rows) or UNCONDITIONAL_ROWS
+    columns = config.columns
+    labels = torch.arange(rows, device=device).repeat_interleave(columns) if game.spec.num_classes else None
+    noise = Noise(seed, range(rows * columns), "snapshot", device, dtype)
+    draw = game.latents(noise, labels, config.truncation)
+    draws = [draw]
+    for i in range(config.interpolations):
+        a, b = _pick(draw, i * columns % (rows * columns)), _pick(draw, (i * columns + 1) % (rows * columns))
+        draws += [game.interpolate(a, b, t / max(columns - 1, 1)) for t in range(columns)]
+    everything = {name: torch.cat([d[name] for d in draws]) for name in draw}
+    parts = [
+        game.generate({name: t[i : i + CHUNK] for name, t in everything.items()})
+        for i in range(0, len(next(iter(everything.values()))), CHUNK)
+    ]
+    return tile(to_uint8(torch.cat(parts)), columns)
+
+
+def _pick(draw: Draw, index: int) -> Draw:
+    return {name: tensor[index : index + 1] for name, tensor in draw.items()}

@@ -1,0 +1,285 @@
+"""`biggan-scale train`: everything round the engine. Starts or resumes, and does what is due between rounds.
+
+The order of a pass: fetch, agree (has any rank a reason to stop?), play the round, then what is due by the clock. All decisions
+are the same on every rank, because they follow from the clock or have been agreed.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import time
+from contextlib import ExitStack
+from pathlib import Path
+from signal import Signals
+
+import torch
+from torch import Tensor
+
+from biggan_scale import __version__
+from biggan_scale.config import Duration, Loaded, RunConfig
+from biggan_scale.config.errors import DoNotRequeue, Preempted, UserError
+from biggan_scale.data.index import Dataset
+from biggan_scale.data.pixels import save_png
+from biggan_scale.data.streaming import Stream
+from biggan_scale.dist import process_group
+from biggan_scale.engine import checkpoint, snapshot, standing
+from biggan_scale.engine.agreement import check_ranks_agree
+from biggan_scale.engine.feed import Feed, open_checked
+from biggan_scale.engine.log import Log, round_to
+from biggan_scale.engine.loop import Engine
+from biggan_scale.engine.resume import check_same_data, check_same_experiment
+from biggan_scale.engine.run_dir import RunDir, now
+from biggan_scale.engine.signals import StopFlag
+from biggan_scale.games.base import Batch
+
+STARTS_WITHOUT_PROGRESS = 3  # that fail from the same image on: another would too
+ROUNDS_CHECKED = 2  # after every start, that many rounds are followed by a comparison of the ranks' weights
+
+
+def train(loaded: Loaded) -> int:
+    """Run or resume the training that `loaded` describes, and return 0. Any other end is an error of config/errors.py."""
+    with StopFlag() as stop, ExitStack() as stack:
+        ranks = process_group.start()
+        stack.callback(process_group.stop)
+        Run(loaded, ranks, stop).go(stack)
+    return 0
+
+
+class Run:
+    """One attempt at a run: the engine, its data, and on rank 0 the run directory, the log and the checkpoints."""
+
+    dataset: Dataset | Stream
+    engine: Engine
+    feed: Feed
+
+    def __init__(self, loaded: Loaded, ranks: process_group.Ranks, stop: StopFlag) -> None:
+        self.loaded = loaded
+        self.config: RunConfig = loaded.config
+        self.ranks = ranks
+        self.stop = stop
+        self.began = self.saved_at = time.monotonic()
+        self.run_dir: RunDir | None = None
+        self.log: Log | None = None
+        self.nimg = 0  # where the run stands, as its files tell
+        self.saved_nimg: int | None = None
+
+    def go(self, stack: ExitStack) -> None:
+        """Start or resume, and play until the end, a signal or an error; leave the verdict in state.json."""
+        process_group.on_main(lambda: self._take_run_dir(stack))
+        try:
+            self._prepare(stack)
+            self._announce()
+            self._loop()
+        except (Preempted, DoNotRequeue) as stopped:
+            self._verdict_of(stopped)
+            raise
+        except BaseException as error:
+            fault = error if isinstance(error, UserError) else None
+            code = fault.exit_code if fault else 1
+            self._verdict("failed", f"{type(error).__name__}: {error}", requeue=fault is None, exit_code=code)
+            raise
+        self._say(f"complete at {self.engine.clock.nimg / 1000:.3f} kimg")
+        self._verdict("complete", "")
+
+    def _loop(self) -> None:
+        pending: list[dict[str, Tensor]] = []  # the stats of the rounds since the last record
+        rounds_played = 0
+        while True:
+            batches, signal, time_up = self._fetch_agreed()
+            if signal is not None or time_up or self._reached_end():
+                break
+            before = self.engine.clock.nimg
+            pending.append(self.engine.round(batches))
+            rounds_played += 1
+            self.nimg = nimg = self.engine.clock.nimg
+            if rounds_played <= ROUNDS_CHECKED:
+                check_ranks_agree(self.engine.game, f"after round {self.engine.clock.round}")
+            if self.engine.bad_rounds:
+                self._judge_bad_round()
+            if self._due(self.config.log.every, before):
+                self._record(pending)
+                pending = []
+            elif self.log is not None:
+                self.log.progress(nimg)
+            if self._due(self.config.snapshot.every, before):
+                self._snapshot()
+            if self._due(self.config.checkpoint.every, before):
+                self._save()
+        if pending:
+            self._record(pending)
+        if signal is None:
+            self._snapshot()
+        self._save()
+        if signal is not None:
+            raise Preempted(f"{signal.name}: saved at {self.engine.clock.nimg / 1000:.3f} kimg; run the same command again to go on")
+
+    # agreement
+
+    def _fetch_agreed(self) -> tuple[list[list[Batch]], Signals | None, bool]:
+        """The coming round's batches, and what the ranks agree on before they play it: a signal, the end of the time given."""
+        batches: list[list[Batch]] = []
+        failure: UserError | None = None
+        try:
+            batches = [] if self._reached_end() else self.feed.next_round()
+        except UserError as error:
+            failure = error
+        limit = self.config.until.seconds()
+        time_up = limit is not None and time.monotonic() - self.began >= limit
+        failed_rank, signal, time_up_anywhere = process_group.agree_max(
+            [self.ranks.rank + 1 if failure else 0, int(self.stop.received or 0), int(time_up)]
+        )
+        if failure is not None:
+            raise failure
+        if failed_rank:
+            raise process_group.elsewhere(UserError(f"rank {failed_rank - 1} failed"))
+        return batches, Signals(signal) if signal else None, bool(time_up_anywhere)
+
+    def _reached_end(self) -> bool:
+        end = self.config.until.images(self.engine.images_per_round)
+        return end is not None and self.engine.clock.nimg >= end
+
+    def _due(self, every: Duration, before: int) -> bool:
+        """Has the clock just passed a multiple of `every`? For times, rank 0's watch decides."""
+        seconds = every.seconds()
+        if seconds is not None:
+            return bool(process_group.from_main(time.monotonic() - self.saved_at >= seconds))
+        step = every.images(self.engine.images_per_round) or 1
+        return self.engine.clock.nimg // step > before // step
+
+    # what is due
+
+    def _record(self, pending: list[dict[str, Tensor]]) -> None:
+        num_bad = process_group.sum_over_ranks(self.feed.num_bad)
+        if self.log is None:
+            return
+        names = sorted({name for stats in pending for name in stats})
+        values = {name: _mean([stats[name] for stats in pending if name in stats]) for name in names}
+        images = self.engine.images_per_round
+        values |= {f"{player}/lr": o.config.lr.at(self.engine.clock.nimg, images) for player, o in self.engine.optimizers.items()}
+        values["data/bad_samples"] = float(num_bad)  # since this start
+        self.log.write(self.engine.clock.nimg, self.engine.clock.round, values)
+        self._verdict("running", "")
+
+    def _snapshot(self) -> None:
+        if self.run_dir is None or self.log is None:
+            return
+        game, device, dtype = self.engine.game, self.ranks.device, self.engine.precision.dtype
+        with self.engine.ema.applied(), standing.made(game, self.config, device, dtype):
+            pixels = snapshot.sheet(game, self.config.snapshot, self.config.seed, device, dtype)
+        name = checkpoint.directory_name(self.engine.clock.nimg)
+        save_png(pixels, self.run_dir.samples / f"{name}.png")
+        self.log.image("samples", pixels, self.engine.clock.nimg)
+
+    def _save(self) -> None:
+        if self.saved_nimg == self.engine.clock.nimg:
+            return
+        process_group.on_main(self._save_on_main)
+        self.saved_at, self.saved_nimg = time.monotonic(), self.engine.clock.nimg
+
+    def _save_on_main(self) -> None:
+        assert self.run_dir is not None
+        about = {
+            "time": now(),
+            "version": __version__,
+            "torch": torch.__version__,
+            "world": self.ranks.world,
+            "data_fingerprint": self.dataset.fingerprint,
+            "config": self.loaded.tree,
+        }
+        path = checkpoint.save(self.run_dir.checkpoints, self.engine.state_dict(), about)
+        checkpoint.retain(self.run_dir.checkpoints, self.config.checkpoint.keep)
+        self._say(f"saved {path}")
+
+    def _judge_bad_round(self) -> None:
+        clock, limit = self.engine.clock, self.config.max_bad_rounds
+        self._say(
+            f"round {clock.round - 1}: a gradient was not finite; the step was not taken ({self.engine.bad_rounds} of {limit} in a row)"
+        )
+        if self.engine.bad_rounds >= limit:
+            raise DoNotRequeue(f"diverged: {limit} rounds in a row without finite gradients, up to {clock.nimg / 1000:.3f} kimg")
+
+    # start and end
+
+    def _take_run_dir(self, stack: ExitStack) -> None:
+        self.run_dir = RunDir(self.config.run_dir)
+        stack.callback(self.run_dir.close)
+        self.nimg = self.run_dir.last_nimg()
+        checkpoint.sweep(self.run_dir.checkpoints)
+
+    def _prepare(self, stack: ExitStack) -> None:
+        process_group.on_main(lambda: open_checked(self.config) and None)  # one rank looks (and packs) first, all hear of a problem
+        self.dataset = open_checked(self.config)
+        self.engine = Engine(self.config, self.ranks.device)
+        self.saved_nimg = self._resume()
+        self.nimg = self.engine.clock.nimg
+        process_group.on_main(self._check_progress)
+        self.feed = stack.enter_context(Feed(self.config, self.dataset, self.engine))
+        if self.run_dir is not None:
+            until = self.config.until.images(self.engine.images_per_round)
+            self.log = stack.enter_context(Log(self.run_dir.path, self.nimg, until, tensorboard=self.config.log.tensorboard))
+
+    def _check_progress(self) -> None:
+        """A run that always fails at the same place is not tried for ever."""
+        assert self.run_dir is not None
+        if self.run_dir.failed_starts(self.nimg) >= STARTS_WITHOUT_PROGRESS:
+            raise DoNotRequeue(
+                f"{STARTS_WITHOUT_PROGRESS} starts from {self.nimg / 1000:.3f} kimg have failed (see {self.run_dir.path}/attempts.jsonl); "
+                "mend the cause and remove that file to try again"
+            )
+
+    def _resume(self) -> int | None:
+        """Continue from the newest valid checkpoint; its moment, or None where there is none."""
+        path = process_group.on_main(self._find_checkpoint)
+        if path is None:
+            return None
+        self.engine.load_state_dict(checkpoint.load(path))
+        return self.engine.clock.nimg
+
+    def _find_checkpoint(self) -> Path | None:
+        assert self.run_dir is not None
+        path = checkpoint.newest_valid(self.run_dir.checkpoints, self._say)
+        if path is not None:
+            manifest = checkpoint.manifest_of(path)
+            check_same_experiment(manifest["config"], json.loads(json.dumps(self.loaded.tree)), self.config.run_dir)
+            check_same_data(manifest["data_fingerprint"], self.dataset.fingerprint, self.config.data.path, path.name)
+        self.run_dir.write_text("config.yaml", self.loaded.to_yaml(origins=True))
+        return path
+
+    def _announce(self) -> None:
+        if self.run_dir is None:
+            return
+        nimg, world = self.engine.clock.nimg, self.ranks.world
+        verb = f"resumed at {nimg / 1000:.3f} kimg" if nimg else "started"
+        parameters = ", ".join(
+            f"{player} {sum(p.numel() for p in o.parameters.values()):,}" for player, o in self.engine.optimizers.items()
+        )
+        self._say(f"{verb} in {self.run_dir.path}: {world} rank{'s' * (world > 1)} on {self.ranks.device.type}, parameters {parameters}")
+        if not (self.run_dir.path / "run.json").exists():
+            self.run_dir.write_json("run.json", {"began": now(), "version": __version__, "data_fingerprint": self.dataset.fingerprint})
+        self.run_dir.append_attempt(event="start", nimg=nimg, world=world, pid=os.getpid())
+        self._verdict("running", "")
+
+    def _verdict_of(self, stopped: Preempted | DoNotRequeue) -> None:
+        """All ranks stop in good order. None leaves before it is written down: a launcher may end the others with the first."""
+        preempted = isinstance(stopped, Preempted)
+        state, code = "preempted" if preempted else "failed", stopped.exit_code
+        process_group.on_main(lambda: self._verdict(state, str(stopped), requeue=preempted, exit_code=code))
+
+    def _verdict(self, state: str, reason: str, *, requeue: bool = False, exit_code: int = 0) -> None:
+        if self.run_dir is None:
+            return
+        self.run_dir.set_state(state, nimg=self.nimg, reason=reason, requeue=requeue, exit_code=exit_code)
+        if state != "running":
+            self.run_dir.append_attempt(event="end", nimg=self.nimg, state=state, reason=reason, exit_code=exit_code)
+
+    def _say(self, message: str) -> None:
+        if self.log is not None:
+            self.log.say(message)
+        elif self.ranks.is_main:
+            print(message, file=sys.stderr, flush=True)
+
+
+def _mean(values: list[Tensor]) -> float:
+    return round_to(float(torch.stack(values).double().mean()), 7)

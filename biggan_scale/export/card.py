@@ -1,0 +1,94 @@
+"""The model card of an export: what the model is, how it was made, how to load it. Only facts that the export holds."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from biggan_scale.config import to_tree
+from biggan_scale.export.load import Model
+
+SETTINGS = ("batch_size", "precision", "seed", "game.type", "ema.decay", "ema.half_life", "data.flip")  # shown; config.json has all
+
+TEXT = """\
+---
+library_name: biggan_scale
+pipeline_tag: unconditional-image-generation
+license: other  # for the owner of the weights to decide; mind the terms of the training images
+tags:
+- image-generation
+{tags}
+---
+
+# {title}
+
+{description}
+
+![samples](samples.png)
+
+{caption}
+
+## Use
+
+```python
+from biggan_scale import load
+model = load("PATH/OF/THIS/FOLDER")
+images = model.sample(num=16, seed=0, truncation=0.5{classes})  # (16, {channels}, {height}, {width}) float in [-1, 1]
+```
+
+The same seed gives the same images. `truncation` restricts the latents: the smaller, the more typical and the less varied the
+images; None is the prior as trained. `model.generator(z, y)` is the network itself. Without biggan_scale: `model.safetensors` holds
+plain weights, nothing needs to be normalised or averaged; `config.json` says which network they belong to.
+
+## How it was made
+
+Training settings (all are in `config.json`):
+
+{settings}
+
+Provenance:
+
+{provenance}
+
+## Intended use and limits
+
+For research on generative models, and for making images like the training images. The images show what the training data
+showed, its gaps and biases included, and can resemble single training images.{labels}
+
+No evaluation is recorded in this export.
+"""
+
+
+def text(model: Model) -> str:
+    """The card, in Markdown with a YAML head."""
+    spec, config = model.spec, model.config
+    game = config.game.type
+    generator = getattr(config.game.config, "generator", config.game)
+    size = f"{spec.height} x {spec.width} px, {spec.channels} channel{'s' * (spec.channels != 1)}"
+    kind = f"{spec.num_classes} classes" if spec.num_classes else "unconditional"
+    seen = f" after {model.provenance['nimg']:,} training images" if "nimg" in model.provenance else ""
+    prior = "the full prior" if config.snapshot.truncation is None else f"truncation {config.snapshot.truncation}"
+    return TEXT.format(
+        tags="\n".join(f"- {tag}" for tag in dict.fromkeys(("gan", game, generator.type))),
+        title=f"{generator.type}, {size}, {kind}",
+        description=f"The {' and '.join(model.game.averaged())} of the game `{game}` with the network `{generator.type}`{seen}.",
+        caption=f"Seed 0, {prior}{', a class per row' if spec.num_classes else ''}.",
+        classes=", classes=[0]" if spec.num_classes else "",
+        channels=spec.channels,
+        height=spec.height,
+        width=spec.width,
+        settings=_listed({key: _at(to_tree(config), key) for key in SETTINGS}),
+        provenance=_listed(model.provenance),
+        labels=f" Labels are numbers, 0 to\n{spec.num_classes - 1}, as in the training data." if spec.num_classes else "",
+    )
+
+
+def _at(tree: Mapping[str, Any], dotted: str) -> Any:
+    for key in dotted.split("."):
+        tree = tree[key]
+    return tree
+
+
+def _listed(facts: Mapping[str, Any]) -> str:
+    """A line for each fact, under the name it has in config.json; a line for each item of a list."""
+    return "\n".join(f"- `{name}`: {item}" for name, value in facts.items() for item in (value if isinstance(value, list) else [value]))

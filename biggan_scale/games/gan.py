@@ -1,0 +1,86 @@
+"""The two-player game of Goodfellow et al. 2014 (1406.2661), with everything BigGAN adds by choice of parts.
+
+D tells real images from generated ones, G tries to be taken for real. The adversarial loss, the networks and the prior are
+chosen in the config; D may move several times per move of G; G's weights may be regularised towards orthogonality.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar, Literal
+
+import torch
+from torch import Tensor, nn
+
+from biggan_scale.config import ImageSpec, Part, build, part
+from biggan_scale.dist.seeds import Noise
+from biggan_scale.games.base import Batch, Clock, Draw, Game, Move, Terms, full_precision
+from biggan_scale.losses import orthogonal
+from biggan_scale.losses.adversarial import LOSSES
+
+
+@dataclass(frozen=True)
+class Config:
+    generator: Part = part("networks", "Generator")  # G: latent vectors (and labels) to images
+    discriminator: Part = part("networks", "Discriminator")  # D: images (and labels) to scores
+    prior: Part = part("latent")  # the distribution of the latent vectors
+    loss: Literal["hinge", "non_saturating", "minimax", "least_squares", "wasserstein"] = "hinge"  # the adversarial loss
+    d_steps: int = 1  # moves of D per round; each takes a global batch of its own
+    orthogonal: float = 0.0  # strength of BigGAN's orthogonal regularisation of G (the paper: 1e-4)
+
+    PLAYERS: ClassVar[tuple[str, ...]] = ("D", "G")
+    TINY: ClassVar[dict[str, int]] = {}
+
+    def __post_init__(self) -> None:
+        if self.d_steps < 1:
+            raise ValueError(f"d_steps {self.d_steps} must be at least 1")
+        if self.orthogonal < 0:
+            raise ValueError(f"orthogonal {self.orthogonal} must not be negative")
+
+
+class Gan(Game):
+    def __init__(self, config: Config, spec: ImageSpec) -> None:
+        super().__init__(config, spec)
+        self.prior = build(config.prior, spec)
+        self.G = build(config.generator, spec, self.prior.dim)
+        self.D = build(config.discriminator, spec)
+        self.objective = LOSSES[config.loss]
+
+    def players(self) -> dict[str, tuple[nn.Module, ...]]:
+        return {"D": (self.D,), "G": (self.G,)}
+
+    def averaged(self) -> dict[str, nn.Module]:
+        return {"G": self.G}
+
+    def moves(self, clock: Clock) -> tuple[Move, ...]:
+        return Move("D", "D", repeats=self.config.d_steps), Move("G", "G")
+
+    def latents(self, noise: Noise, labels: Tensor | None = None, truncation: float | None = None) -> Draw:
+        draw = {"z": self.prior.sample(noise, truncation)}
+        if self.spec.num_classes:
+            draw["y"] = noise.integers(self.spec.num_classes) if labels is None else labels
+        return draw
+
+    def loss(self, move: Move, batch: Batch, draw: Draw) -> Terms:
+        return self.discriminator_loss(batch, draw) if move.player == "D" else self.generator_loss(draw)
+
+    def discriminator_loss(self, batch: Batch, draw: Draw) -> Terms:
+        with torch.no_grad():
+            fake = self.generate(draw)
+        labels = None if batch.labels is None else torch.cat([batch.labels, draw["y"]])
+        real_score, fake_score = full_precision(self.D(torch.cat([batch.images, fake]), labels)).chunk(2)
+        return Terms(
+            {"real": self.objective.real(real_score).mean(), "fake": self.objective.fake(fake_score).mean()},
+            {"score_real": real_score.mean(), "score_fake": fake_score.mean()},
+        )
+
+    def generator_loss(self, draw: Draw) -> Terms:
+        score = full_precision(self.D(self.generate(draw), draw.get("y")))
+        return Terms({"adversarial": self.objective.generator(score).mean()})
+
+    def add_gradients(self, move: Move) -> None:
+        if move.player == "G" and self.config.orthogonal > 0:
+            orthogonal.add_gradient_(orthogonal.regularised_weights(self.G), self.config.orthogonal)
+
+    def generate(self, draw: Draw) -> Tensor:
+        return self.G(draw["z"], draw.get("y"))

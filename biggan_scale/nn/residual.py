@@ -1,0 +1,69 @@
+"""The residual blocks of BigGAN (Brock et al. 2019, 1809.11096, figure 15 b and c).
+
+Nearest-neighbour upsampling and average pooling commute with a 1x1 convolution, so the shortcuts run theirs at the smaller of
+the two resolutions: the same result for a quarter of the work.
+
+Activations in place are safe where a convolution or a norm has just made the tensor and its backward does not look at it. The
+input of a block is never written to: the shortcut reads it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from biggan_scale.nn.resample_conv import conv_pool, upsample_conv
+
+Activation = Callable[..., Tensor]
+
+
+class GeneratorBlock(nn.Module):
+    """norm - act - upsample - conv3x3 - norm - act - conv3x3, plus upsample - conv1x1."""
+
+    def __init__(self, in_channels: int, out_channels: int, norm: Callable[[int], nn.Module], activation: Activation) -> None:
+        super().__init__()
+        self.activation = activation
+        self.norm1 = norm(in_channels)
+        self.conv1 = nn.Conv2d(in_channels, out_channels, 3, padding=1)
+        self.norm2 = norm(out_channels)
+        self.conv2 = nn.Conv2d(out_channels, out_channels, 3, padding=1)
+        self.shortcut = nn.Conv2d(in_channels, out_channels, 1)
+
+    def forward(self, x: Tensor, condition: Tensor | None) -> Tensor:
+        """x: (B, C, H, W); condition: what the norms take. Returns (B, C', 2H, 2W)."""
+        h = self.activation(self.norm1(x, condition), inplace=True)
+        h = upsample_conv(h, self.conv1)  # (B, C', 2H, 2W)
+        h = self.activation(self.norm2(h, condition), inplace=True)
+        return self.conv2(h).add_(F.interpolate(self.shortcut(x), scale_factor=2))
+
+
+class DiscriminatorBlock(nn.Module):
+    """[act -] conv3x3 - act - conv3x3 [- pool], plus [pool -] conv1x1; the shortcut is the identity where it can be.
+
+    Args:
+        hidden_channels: width between the two convolutions.
+        preactivation: whether the block begins with the activation; the first block, which sees the image, does not.
+        downsample: whether the block halves height and width.
+    """
+
+    def __init__(
+        self, in_channels: int, hidden_channels: int, out_channels: int, activation: Activation, preactivation: bool, downsample: bool
+    ) -> None:
+        super().__init__()
+        self.activation = activation
+        self.preactivation = preactivation
+        self.downsample = downsample
+        self.conv1 = nn.Conv2d(in_channels, hidden_channels, 3, padding=1)
+        self.conv2 = nn.Conv2d(hidden_channels, out_channels, 3, padding=1)
+        learned = downsample or in_channels != out_channels
+        self.shortcut = nn.Conv2d(in_channels, out_channels, 1) if learned else nn.Identity()
+
+    def forward(self, x: Tensor) -> Tensor:
+        """x: (B, C, H, W). Returns (B, C', H, W), or (B, C', H/2, W/2)."""
+        h = self.activation(x) if self.preactivation else x
+        h = self.activation(self.conv1(h), inplace=True)
+        if self.downsample:
+            return conv_pool(h, self.conv2).add_(self.shortcut(F.avg_pool2d(x, 2)))
+        return self.conv2(h).add_(self.shortcut(x))

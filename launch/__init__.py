@@ -1,0 +1,1 @@
+"""Submit runs to Slurm and look after them: the command `biggan-launch`. See docs/cluster.md."""

@@ -1,0 +1,108 @@
+"""`python -m launch.attempt RUN -- srun ...`: one attempt of a job, on its first node. The batch script becomes this process.
+
+It starts the training processes, waits, and then has the job requeued, or ends with the exit code that says why not. Signals for the
+training processes reach them directly from Slurm; here they are only kept from ending the one who has to decide. Loads nothing
+beyond the standard library and our error classes: it runs on the node, outside of any container.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+from launch import record, slurm
+from launch.decide import REQUEUE, Decision, Ending, decide
+
+ENDING_S = 60  # how long to wait for Slurm to end a job that has been requeued
+
+
+def main(argv: list[str]) -> int:
+    run_dir, command = Path(argv[0]), argv[argv.index("--") + 1 :]
+    job, restart = _job(), int(os.environ.get("SLURM_RESTART_COUNT", 0))
+    for number in (signal.SIGTERM, signal.SIGUSR2):
+        signal.signal(number, lambda *_: None)  # not SIG_IGN, which srun would inherit
+    history = record.events(run_dir)
+    record.append(run_dir, "begin", job=job, restart=restart, host=socket.gethostname(), nodes=os.environ.get("SLURM_JOB_NODELIST"))
+    if record.stop_file(run_dir).exists():
+        return _end(run_dir, job, restart, 0, Decision("finish", "stopped", "stopped by request before it began"))
+    exit_code = subprocess.run(command, check=False).returncode
+    decision = decide(_ending(run_dir, job, restart, exit_code), history)
+    return _end(run_dir, job, restart, exit_code, decision)
+
+
+def _ending(run_dir: Path, job: str, restart: int, exit_code: int) -> Ending:
+    verdict = record.state(run_dir)
+    ours = verdict.get("job") == f"{os.environ['SLURM_JOB_ID']}.{restart}" and verdict.get("state") != "running"
+    facts = _facts(job)
+    return Ending(
+        exit_code=128 - exit_code if exit_code < 0 else exit_code,
+        verdict=verdict if ours else {},
+        job_state=facts.get("JobState", "RUNNING"),
+        requeued=int(facts.get("Restarts", restart)) > restart,
+        stop_asked=record.stop_file(run_dir).exists(),
+        checkpoint=record.newest_checkpoint(run_dir),
+    )
+
+
+def _end(run_dir: Path, job: str, restart: int, exit_code: int, decision: Decision) -> int:
+    code = decision.exit_code
+    record.append(
+        run_dir,
+        "end",
+        job=job,
+        restart=restart,
+        srun=exit_code,
+        kind=decision.kind,
+        action=decision.action,
+        exit_code=code,
+        reason=decision.reason,
+        checkpoint=record.newest_checkpoint(run_dir),
+    )
+    _say(f"{decision.action}: {decision.reason}")
+    if decision.action == "requeue":
+        return _requeue(run_dir, job)
+    if decision.kind != "complete" and "requeued by Slurm" not in decision.reason:
+        record.amend_state(run_dir, state=decision.kind, reason=decision.reason, requeue=False, exit_code=code)
+    return code
+
+
+def _requeue(run_dir: Path, job: str) -> int:
+    try:
+        slurm.command("scontrol", "requeue", job)
+    except slurm.EnvironmentFault as error:
+        if _facts(job).get("JobState") == "RUNNING":  # else somebody was quicker
+            record.amend_state(
+                run_dir, state="preempted", requeue=True, reason=f"this job may not requeue itself ({error}); submit it again"
+            )
+            _say(f"cannot requeue: {error}; submit it again, or let the site requeue jobs that end with {REQUEUE}")
+            return REQUEUE
+    time.sleep(ENDING_S)  # Slurm ends this job now
+    return REQUEUE
+
+
+def _facts(job: str) -> dict[str, str]:
+    try:
+        return slurm.job_facts(slurm.command("scontrol", "show", "job", "-o", job))
+    except slurm.EnvironmentFault as error:
+        _say(f"Slurm does not say what becomes of this job: {error}")
+        return {}
+
+
+def _job() -> str:
+    """The name people know this job by; of an element of an array, ARRAY_INDEX."""
+    if "SLURM_ARRAY_JOB_ID" in os.environ:
+        return f"{os.environ['SLURM_ARRAY_JOB_ID']}_{os.environ['SLURM_ARRAY_TASK_ID']}"
+    return os.environ["SLURM_JOB_ID"]
+
+
+def _say(message: str) -> None:
+    print(f"biggan-launch: {message}", file=sys.stderr, flush=True)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,39 @@
+"""submit a run to Slurm
+
+The configuration is checked here, for the number of ranks, before anything is queued. The run directory keeps what was submitted: the
+resolved configuration, a snapshot of the code, the script. Submitted again, the run goes on from its newest checkpoint.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+
+from launch import job, options, record, render, submission
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    options.add_arguments(parser)
+    parser.add_argument(
+        "--backend", choices=render.BACKENDS, default="submitit", help="who starts the processes of a node (default: submitit)"
+    )
+    parser.add_argument("--dry-run", action="store_true", help="print the batch script and queue nothing; it runs: ... --dry-run | sbatch")
+    parser.add_argument("--json", action="store_true", help="one JSON object on stdout")
+
+
+def run(args: argparse.Namespace) -> int:
+    planned = job.plan(args.config, args.overrides, args.backend)
+    if not args.dry_run:
+        job.refuse_second(planned.run_dir)
+    taken = job.write(planned)
+    if args.dry_run:
+        print(job.script(planned, taken.path), end="")
+        return 0
+    record.ask_again(planned.run_dir)  # before the job can begin
+    id = submission.queue(planned)
+    job.record_submission(planned, id, taken)
+    if args.json:
+        print(json.dumps({"job": id, "run_dir": str(planned.run_dir)}))
+    else:
+        print(f"job {id}: {planned.run_dir}\nwatch it with: biggan-launch logs -f {planned.run_dir}")
+    return 0

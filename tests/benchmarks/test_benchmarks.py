@@ -1,0 +1,56 @@
+"""The benchmarks run, and print what they promise and nothing else on stdout."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+FASHION_MNIST = Path("/usr/share/datasets/fashion-mnist/train-images-idx3-ubyte.gz")
+
+PAGE = """
+base: tiny.yaml
+data: {path: DATA, channels: 1, num_classes: 10, workers: 0}
+"""
+
+
+def run(*command: str | Path, cwd: Path) -> str:
+    done = subprocess.run([sys.executable, *command], cwd=cwd, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def step(tmp_path: Path, *arguments: str) -> dict[str, Any]:
+    small = ["game.generator.channels=8", "game.discriminator.channels=8", "game.generator.attention=[]", "game.discriminator.attention=[]"]
+    return json.loads(run(ROOT / "benchmarks/step.py", "--warmup", "0", *arguments, *small, cwd=tmp_path))
+
+
+def test_step_times_the_rounds_and_images_it_was_asked_for(tmp_path: Path) -> None:
+    found = step(tmp_path, "--batch", "4", "--rounds", "2", "--threads", "1")
+    assert found["images_per_round"] == 4
+    assert len(found["round_s"]["all"]) == 2
+    assert found["img_per_s"] == pytest.approx(4 / found["round_s"]["median"], rel=1e-2)
+    assert found["peak_rss_mb"] >= found["rss_before_rounds_mb"] > 0
+    assert found["threads"] == 1
+
+
+@pytest.mark.slow  # trains the classifier for an epoch: more than a minute
+def test_fashion_mnist_tells_an_untrained_model_from_real_images(tmp_path: Path) -> None:
+    if not FASHION_MNIST.exists():
+        pytest.skip(f"{FASHION_MNIST} is not there: apt-get install dataset-fashion-mnist")
+    (tmp_path / "page.yaml").write_text(PAGE.replace("DATA", str(tmp_path / "data/fashion_mnist32")))
+    run("-m", "data_tools", "pack", "--source", FASHION_MNIST, "--out", "data/fashion_mnist32", "--resolution", "32", cwd=tmp_path)
+    run("-m", "biggan_scale.cli", "train", "page.yaml", "run_dir=run", "until=2 rounds", cwd=tmp_path)
+    options = ["--data", "data", "--num", "500", "--classifier-epochs", "1"]
+    found = json.loads(run(ROOT / "benchmarks/fashion_mnist.py", "run", *options, cwd=tmp_path))
+    assert found["num"] == 500
+    assert found["source"]["nimg"] > 0
+    assert found["source"]["data_fingerprint"] == found["data"]["train"]
+    assert found["real_test"]["accuracy"] > 0.85
+    assert found["real_train"]["frechet"] < 2 < 20 < found["untrained"]["frechet"]
+    assert found["untrained"]["accuracy"] < 0.2

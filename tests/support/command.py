@@ -1,0 +1,66 @@
+"""Run our commands as users do: as processes, alone or under torchrun, to be waited for, signalled or killed."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parents[2]
+TIMEOUT_S = 240
+
+
+def train(*arguments: str, ranks: int = 1) -> subprocess.Popen[str]:
+    """Start `biggan-scale train ...` in a process group of its own."""
+    launcher = ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={ranks}"] if ranks > 1 else []
+    command = [sys.executable, *launcher, "-m", "biggan_scale.cli", "train", *arguments]
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
+    return subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True)
+
+
+def finish(process: subprocess.Popen[str]) -> tuple[int, str]:
+    """Exit code and stderr."""
+    try:
+        _, stderr = process.communicate(timeout=TIMEOUT_S)
+    except subprocess.TimeoutExpired:
+        kill(process)
+        raise
+    return process.returncode, stderr
+
+
+def kill(process: subprocess.Popen[str]) -> None:
+    """kill -9 of everything the command has started."""
+    os.killpg(process.pid, signal.SIGKILL)
+    process.communicate()
+
+
+def wait_until(condition: Callable[[], object], process: subprocess.Popen[str]) -> None:
+    """Until it holds; fails if the process ends before."""
+    deadline = time.monotonic() + TIMEOUT_S
+    while not condition():
+        assert process.poll() is None, f"ended with {process.returncode}: {process.communicate()[1]}"
+        assert time.monotonic() < deadline, "it never came"
+        time.sleep(0.02)
+
+
+def rounds_logged(run_dir: Path) -> list[int]:
+    try:
+        return [json.loads(line)["round"] for line in (run_dir / "metrics.jsonl").read_text().splitlines()]
+    except (FileNotFoundError, ValueError):
+        return []
+
+
+def manifests(run_dir: Path) -> dict[int, dict[str, Any]]:
+    """nimg -> manifest of every checkpoint."""
+    found = [json.loads(path.read_text()) for path in (run_dir / "checkpoints").glob("0*-kimg/MANIFEST.json")]
+    return {manifest["nimg"]: manifest for manifest in found}
+
+
+def state_of(run_dir: Path) -> dict[str, Any]:
+    return json.loads((run_dir / "state.json").read_text())
