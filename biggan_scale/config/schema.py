@@ -106,6 +106,7 @@ class CheckpointConfig:
 
     every: Duration = Duration(30, "min")  # how often one is written, besides at the end and when stopped
     keep: int = 3  # newest valid ones kept; at least 2, so that one can be found corrupt
+    asynchronous: bool = True  # training goes on while one is written, from a copy of the state in memory
 
     def __post_init__(self) -> None:
         _require((self.keep >= 2, f"keep {self.keep} must be at least 2"), (self.every.value > 0, f"every {self.every} must be above 0"))
@@ -157,7 +158,8 @@ class RunConfig:
     precision: Literal["fp32", "bf16", "fp16", "fp64"] = "fp32"  # of forward and backward; weights stay fp32. fp64: for checks
     parallel: Literal["ddp", "zero", "fsdp"] = "ddp"  # how ranks share the work
     channels_last: bool = True  # memory layout of images, faster on most devices
-    max_bad_rounds: int = 10  # rounds in a row with a loss or gradient that is not finite, before giving up
+    max_bad_rounds: int = 10  # rounds in a row with a batch or gradient that is not finite, before rolling back
+    max_rollbacks: int = 2  # returns to the last healthy checkpoint, each with fresh noise, before giving up
     ema: EmaConfig = field(default_factory=EmaConfig)  # the averaged weights
     checkpoint: CheckpointConfig = field(default_factory=CheckpointConfig)  # what is kept to resume from
     log: LogConfig = field(default_factory=LogConfig)  # what is said while training
@@ -174,6 +176,7 @@ class RunConfig:
             (self.micro_batch is None or self.micro_batch >= 1, f"micro_batch {self.micro_batch} must be at least 1, or null"),
             (self.parallel == "ddp", f"parallel {self.parallel} is not built yet; use ddp"),
             (self.max_bad_rounds >= 1, f"max_bad_rounds {self.max_bad_rounds} must be at least 1"),
+            (self.max_rollbacks >= 0, f"max_rollbacks {self.max_rollbacks} must be 0 or more"),
             (
                 set(self.optim) == set(players),
                 f"optim has {given}, but the players of {self.game.type} are {needed}",

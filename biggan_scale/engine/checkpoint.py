@@ -15,6 +15,7 @@ world size, and `state_sha256` covers nothing but the training state: two runs i
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import json
 import os
@@ -46,6 +47,11 @@ class TrainingState:
     ema: Mapping[str, Tensor]
     optim: Mapping[str, Tensor]
     state: dict[str, Any]
+
+    def copied(self) -> TrainingState:
+        """The same values on the CPU, in memory of their own: training may go on."""
+        parts = {part: {name: _own(tensor) for name, tensor in getattr(self, part).items()} for part in TENSOR_FILES}
+        return TrainingState(**parts, state=copy.deepcopy(self.state))
 
 
 def directory_name(nimg: int) -> str:
@@ -87,7 +93,7 @@ def _write_files(temporary: Path, training_state: TrainingState, about: dict[str
     shutil.rmtree(temporary, ignore_errors=True)
     temporary.mkdir()
     for name in TENSOR_FILES:
-        tensors = {k: v.detach().cpu().clone(memory_format=torch.contiguous_format) for k, v in getattr(training_state, name).items()}
+        tensors = {k: v.detach().cpu().contiguous() for k, v in getattr(training_state, name).items()}
         save_file(tensors, temporary / f"{name}.safetensors")
     (temporary / "state.json").write_text(json.dumps(training_state.state, sort_keys=True, indent=1))
     files = {name: _seal(temporary / name) for name in STATE_FILES}
@@ -181,8 +187,16 @@ def newest_valid(folder: Path, warn: Callable[[str], None]) -> Path | None:
     return None
 
 
+def last_healthy(folder: Path) -> Path | None:
+    """The newest valid checkpoint whose manifest does not say `"healthy": false`; None if there is none."""
+    for path in checkpoints(folder):
+        if problem_of(path) is None and manifest_of(path).get("healthy", True):
+            return path
+    return None
+
+
 def set_aside(path: Path) -> None:
-    """Keep an invalid checkpoint for people to look at, under a name nobody loads."""
+    """Keep a checkpoint that is invalid, or that a run got rid of, for people to look at, under a name nobody loads."""
     target = path.with_name(f"BAD_{path.name}")
     number = 1
     while target.exists():
@@ -206,6 +220,10 @@ def manifest_of(path: Path) -> dict[str, Any]:
 
 
 # details
+
+
+def _own(tensor: Tensor) -> Tensor:
+    return tensor.detach().to("cpu", copy=True, memory_format=torch.contiguous_format)
 
 
 def _seal(path: Path) -> dict[str, Any]:

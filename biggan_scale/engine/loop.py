@@ -49,7 +49,9 @@ class Engine:
         self.mover = Mover(self.game, self.optimizers, self.parallel, self.precision, config.seed, device)
         self.ema = Ema(config.ema, self.game)
         self.clock = Clock()
-        self.bad_rounds = 0  # rounds in a row with a gradient that was not finite
+        self.bad_rounds = 0  # rounds in a row with a batch or a gradient that was not finite
+        self.trouble = ""  # what the last of them met
+        self.rollbacks = 0  # how often the run went back to an earlier checkpoint; each time the noise is another
 
     @property
     def batches_per_round(self) -> int:
@@ -83,6 +85,8 @@ class Engine:
             "move/term" -> scalar, the mean over micro-batches, repeats and ranks. No value has been waited for.
         """
         clock, images = self.clock, self.images_per_round
+        if not _finite_on_all_ranks(batches):
+            return self._skipped(images)
         for optimizer in self.optimizers.values():
             optimizer.set_time(clock.nimg, images)
         stats: dict[str, Tensor] = {}
@@ -96,12 +100,26 @@ class Engine:
                 for name, value in terms.items():
                     stats[name] = stats.get(name, 0) + value / move.repeats
         stats = _mean_over_ranks(stats)
-        self.bad_rounds = self.bad_rounds + 1 if Outcome.NOT_FINITE in outcomes else 0
+        finite = Outcome.NOT_FINITE not in outcomes
+        self.bad_rounds = 0 if finite else self.bad_rounds + 1
+        self.trouble = "" if finite else "a gradient was not finite; the step was not taken"
         if outcomes == {Outcome.STEPPED}:  # a controller must not learn from a round that did not happen
             self.game.after_round(stats, clock)
         self.clock = Clock(clock.nimg + images, clock.round + 1)
         self.ema.update(self.clock.nimg, images)
         return stats
+
+    def _skipped(self, images: int) -> dict[str, Tensor]:
+        """A round whose images nobody may see: time passes, nothing else happens."""
+        self.bad_rounds += 1
+        self.trouble = "an image was not finite; the round was skipped"
+        self.clock = Clock(self.clock.nimg + images, self.clock.round + 1)
+        return {}
+
+    def renew_noise(self, rollbacks: int) -> None:
+        """From now on draw as after the n-th roll-back: the same noise would lead to the same end."""
+        self.rollbacks = rollbacks
+        self.mover.seed = derive_seed(self.config.seed, "rollback", rollbacks) if rollbacks else self.config.seed
 
     def state_dict(self) -> TrainingState:
         """The whole training state; tensors are the live ones."""
@@ -114,6 +132,7 @@ class Engine:
                 "round": self.clock.round,
                 "seed": self.config.seed,
                 "bad_rounds": self.bad_rounds,
+                "rollbacks": self.rollbacks,
                 "loss_scale": self.precision.state_dict(),
             },
         )
@@ -137,6 +156,7 @@ class Engine:
             optimizer.load_state_dict({n.removeprefix(prefix): t for n, t in saved.optim.items() if n.startswith(prefix)})
         self.precision.load_state_dict(saved.state["loss_scale"])
         self.bad_rounds = saved.state["bad_rounds"]
+        self.renew_noise(saved.state["rollbacks"])
         self.clock = Clock(saved.state["nimg"], saved.state["round"])
 
 
@@ -149,6 +169,13 @@ def build_game(config: RunConfig, device: torch.device) -> Game:
     if config.channels_last:
         game.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     return game.train()
+
+
+def _finite_on_all_ranks(batches: Sequence[Sequence[Batch]]) -> bool:
+    """Is every number of every rank's batches finite? Looked at before anything has seen them: one NaN stays in statistics for ever."""
+    tensors = [t for micro in batches for batch in micro for t in (batch.images, *batch.extra.values()) if t.is_floating_point()]
+    mine = all(bool(tensor.isfinite().all()) for tensor in tensors)
+    return process_group.agree_max([int(not mine)]) == [0]
 
 
 def _mean_over_ranks(stats: dict[str, Tensor]) -> dict[str, Tensor]:

@@ -49,11 +49,12 @@ class Precision:
             optimizer.step()
 
     def skip(self, player: str) -> bool:
-        """After non-finite gradients: lower the scale. False where there is no scale to blame."""
+        """After non-finite gradients: lower the scale. False where there is no scale to blame, or it has come down to 1 already."""
         if player not in self._scalers:
             return False
+        blamed = self._scalers[player].get_scale() > 1
         self._scalers[player].update()
-        return True
+        return blamed
 
     def state_dict(self) -> dict[str, dict[str, float]]:
         return {player: scaler.state_dict() for player, scaler in self._scalers.items()}

@@ -14,6 +14,7 @@ FREE = (
     "micro_batch",
     "parallel",
     "max_bad_rounds",
+    "max_rollbacks",
     "data.path",
     "data.workers",
     "data.max_bad_share",

@@ -81,18 +81,20 @@ class RunDir:
             return 0
 
     def failed_starts(self, nimg: int) -> int:
-        """How many of the last starts went on from `nimg` images and ended in an exception. One that got further begins the count
-        anew, and so does a person who asks for another (event "asked"). Ends from outside and mistakes of the user do not count."""
-        failed = last = 0  # last: the end just read backwards, counted once the start before it is known to be from `nimg`
-        for attempt in reversed(self.attempts()):
+        """How many starts have ended in an exception since the run last got further, if it is to go on from `nimg` images now.
+
+        A start from further on than any before begins the count anew, and so does a person who asks for another (event "asked").
+        Ends from outside and mistakes of the user do not count.
+        """
+        furthest, failed = -1, 0
+        for attempt in [*self.attempts(), {"event": "start", "nimg": nimg}]:
             if attempt["event"] == "asked":
-                break
-            if attempt["event"] == "start" and attempt["nimg"] != nimg:
-                return failed
-            failed, last = failed + last, 0
-            if attempt["event"] == "end":
-                last = int(attempt["state"] == "failed" and attempt.get("exit_code", 1) == 1)
-        return failed + last
+                failed = 0
+            elif attempt["event"] == "start" and attempt["nimg"] > furthest:
+                furthest, failed = attempt["nimg"], 0
+            elif attempt["event"] == "end" and attempt["state"] == "failed":
+                failed += attempt.get("exit_code", 1) == 1
+        return failed
 
     def close(self) -> None:
         self._lock.close()

@@ -31,10 +31,12 @@ from biggan_scale.engine.log import Log, round_to
 from biggan_scale.engine.loop import Engine
 from biggan_scale.engine.resume import check_same_data, check_same_experiment
 from biggan_scale.engine.run_dir import RunDir, now
+from biggan_scale.engine.saving import Saver
 from biggan_scale.engine.signals import StopFlag
 from biggan_scale.games.base import Batch
 
-STARTS_WITHOUT_PROGRESS = 3  # that fail from the same image on: another would too
+STARTS_WITHOUT_PROGRESS = 3  # that fail without getting further than any before: another would too
+SUSPECT_AFTER = 2  # failed starts from one checkpoint
 ROUNDS_CHECKED = 2  # after every start, that many rounds are followed by a comparison of the ranks' weights
 
 
@@ -62,6 +64,8 @@ class Run:
         self.began = self.saved_at = time.monotonic()
         self.run_dir: RunDir | None = None
         self.log: Log | None = None
+        self.saver: Saver | None = None
+        self.opened = ExitStack()  # what is opened at a place in the data, and anew after a roll-back
         self.nimg = 0  # where the run stands, as its files tell
         self.saved_nimg: int | None = None
 
@@ -96,8 +100,9 @@ class Run:
             self.nimg = nimg = self.engine.clock.nimg
             if rounds_played <= ROUNDS_CHECKED:
                 check_ranks_agree(self.engine.game, f"after round {self.engine.clock.round}")
-            if self.engine.bad_rounds:
-                self._judge_bad_round()
+            if self.engine.bad_rounds and self._judge_bad_round():
+                pending = []
+                continue
             if self._due(self.config.log.every, before):
                 self._record(pending)
                 pending = []
@@ -112,6 +117,7 @@ class Run:
         if signal is None:
             self._snapshot()
         self._save()
+        process_group.on_main(self._wait_for_save)
         if signal is not None:
             raise Preempted(f"{signal.name}: saved at {self.engine.clock.nimg / 1000:.3f} kimg; run the same command again to go on")
 
@@ -122,6 +128,8 @@ class Run:
         batches: list[list[Batch]] = []
         failure: UserError | None = None
         try:
+            if self.saver is not None:
+                self.saver.check()
             batches = [] if self._reached_end() else self.feed.next_round()
         except UserError as error:
             failure = error
@@ -187,18 +195,50 @@ class Run:
             "world": self.ranks.world,
             "data_fingerprint": self.dataset.fingerprint,
             "config": self.loaded.tree,
+            "healthy": self.engine.bad_rounds == 0,
         }
-        path = checkpoint.save(self.run_dir.checkpoints, self.engine.state_dict(), about)
-        checkpoint.retain(self.run_dir.checkpoints, self.config.checkpoint.keep)
-        self._say(f"saved {path}")
+        assert self.saver is not None
+        self.saver.save(self.engine.state_dict(), about)
+        if not self.config.checkpoint.asynchronous:
+            self.saver.wait()
 
-    def _judge_bad_round(self) -> None:
-        clock, limit = self.engine.clock, self.config.max_bad_rounds
-        self._say(
-            f"round {clock.round - 1}: a gradient was not finite; the step was not taken ({self.engine.bad_rounds} of {limit} in a row)"
-        )
-        if self.engine.bad_rounds >= limit:
-            raise DoNotRequeue(f"diverged: {limit} rounds in a row without finite gradients, up to {clock.nimg / 1000:.3f} kimg")
+    def _wait_for_save(self) -> None:
+        if self.saver is not None:
+            self.saver.wait()
+
+    def _judge_bad_round(self) -> bool:
+        """Whether there were so many in a row that the run has been rolled back."""
+        limit = self.config.max_bad_rounds
+        self._say(f"round {self.engine.clock.round - 1}: {self.engine.trouble} ({self.engine.bad_rounds} of {limit} in a row)")
+        if self.engine.bad_rounds < limit:
+            return False
+        self._roll_back(f"{limit} rounds in a row were not finite")
+        return True
+
+    def _roll_back(self, reason: str) -> None:
+        """Go on from the last healthy checkpoint with fresh noise, or give up. What was saved since is set aside."""
+        engine, allowed = self.engine, self.config.max_rollbacks
+        rollbacks, where = engine.rollbacks + 1, f"diverged at {engine.clock.nimg / 1000:.3f} kimg: {reason}"
+        if rollbacks > allowed:
+            raise DoNotRequeue(f"{where}; given up after {allowed} roll-back{'s' * (allowed != 1)} (max_rollbacks)")
+        path = process_group.on_main(self._last_healthy)
+        if path is None:
+            raise DoNotRequeue(f"{where}; there is no healthy checkpoint to roll back to")
+        engine.load_state_dict(checkpoint.load(path))
+        engine.renew_noise(rollbacks)
+        self.nimg = self.saved_nimg = engine.clock.nimg
+        self._open()
+        self._say(f"{where}; rolled back to {path.name} with fresh noise ({rollbacks} of {allowed})")
+
+    def _last_healthy(self) -> Path | None:
+        assert self.run_dir is not None
+        self._wait_for_save()
+        path = checkpoint.last_healthy(self.run_dir.checkpoints)
+        if path is not None:
+            for newer in checkpoint.checkpoints(self.run_dir.checkpoints):
+                if newer.name > path.name:
+                    checkpoint.set_aside(newer)
+        return path
 
     # start and end
 
@@ -215,17 +255,27 @@ class Run:
         self.saved_nimg = self._resume()
         self.nimg = self.engine.clock.nimg
         process_group.on_main(self._check_progress)
-        self.feed = stack.enter_context(Feed(self.config, self.dataset, self.engine))
+        stack.enter_context(self.opened)
+        self._open()
+        if self.run_dir is not None:
+            self.saver = Saver(self.run_dir.checkpoints, self.config.checkpoint.keep, self._say)
+            stack.callback(self.saver.close)
+
+    def _open(self) -> None:
+        """The data and the log, from where the engine stands."""
+        self.opened.close()
+        self.feed = self.opened.enter_context(Feed(self.config, self.dataset, self.engine))
         if self.run_dir is not None:
             until = self.config.until.images(self.engine.images_per_round)
-            self.log = stack.enter_context(Log(self.run_dir.path, self.nimg, until, tensorboard=self.config.log.tensorboard))
+            self.log = self.opened.enter_context(Log(self.run_dir.path, self.nimg, until, tensorboard=self.config.log.tensorboard))
 
     def _check_progress(self) -> None:
         """A run that always fails at the same place is not tried for ever."""
         assert self.run_dir is not None
         if self.run_dir.failed_starts(self.nimg) >= STARTS_WITHOUT_PROGRESS:
             raise DoNotRequeue(
-                f"{STARTS_WITHOUT_PROGRESS} starts from {self.nimg / 1000:.3f} kimg have failed (see {self.run_dir.path}/attempts.jsonl); "
+                f"{STARTS_WITHOUT_PROGRESS} starts without progress have failed, now at {self.nimg / 1000:.3f} kimg "
+                f"(see {self.run_dir.path}/attempts.jsonl); "
                 "mend the cause and remove that file to try again"
             )
 
@@ -240,12 +290,25 @@ class Run:
     def _find_checkpoint(self) -> Path | None:
         assert self.run_dir is not None
         path = checkpoint.newest_valid(self.run_dir.checkpoints, self._say)
+        if path is not None and self.run_dir.failed_starts(checkpoint.manifest_of(path)["nimg"]) == SUSPECT_AFTER:
+            path = self._one_before(path)
         if path is not None:
             manifest = checkpoint.manifest_of(path)
             check_same_experiment(manifest["config"], json.loads(json.dumps(self.loaded.tree)), self.config.run_dir)
             check_same_data(manifest["data_fingerprint"], self.dataset.fingerprint, self.config.data.path, path.name)
         self.run_dir.write_text("config.yaml", self.loaded.to_yaml(origins=True))
         return path
+
+    def _one_before(self, suspect: Path) -> Path:
+        """The bytes of a checkpoint may be right and its numbers not: after two crashes the one before has a try, if there is one."""
+        assert self.run_dir is not None
+        found = checkpoint.checkpoints(self.run_dir.checkpoints)
+        older = [path for path in found if path.name < suspect.name and checkpoint.problem_of(path) is None]
+        if not older:
+            return suspect
+        self._say(f"{suspect}: the last {SUSPECT_AFTER} starts from it failed; set aside, trying {older[0].name}")
+        checkpoint.set_aside(suspect)
+        return older[0]
 
     def _announce(self) -> None:
         if self.run_dir is None:
