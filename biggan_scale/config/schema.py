@@ -113,6 +113,21 @@ class CheckpointConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
+class WatchdogConfig:
+    """Ranks that hang or hold the others up."""
+
+    limit: Duration = Duration(10, "min")  # without progress on a rank: stacks are written, the silent rank is named, the run ends
+    straggler: float = 1.5  # a rank is named whose own time per round is this many times the median rank's
+
+    def __post_init__(self) -> None:
+        seconds = self.limit.seconds()
+        _require(
+            (seconds is not None and seconds >= 1, f"limit {self.limit} must be a time of at least 1 s"),
+            (self.straggler > 1, f"straggler {self.straggler} must be above 1"),
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
 class LogConfig:
     """What is said while training."""
 
@@ -162,6 +177,7 @@ class RunConfig:
     max_rollbacks: int = 2  # returns to the last healthy checkpoint, each with fresh noise, before giving up
     ema: EmaConfig = field(default_factory=EmaConfig)  # the averaged weights
     checkpoint: CheckpointConfig = field(default_factory=CheckpointConfig)  # what is kept to resume from
+    watchdog: WatchdogConfig = field(default_factory=WatchdogConfig)  # ranks that hang or hold the others up
     log: LogConfig = field(default_factory=LogConfig)  # what is said while training
     snapshot: SnapshotConfig = field(default_factory=SnapshotConfig)  # grids of samples
     slurm: SlurmConfig = field(default_factory=SlurmConfig)  # what a job asks of Slurm

@@ -20,6 +20,7 @@ from torch import Tensor
 
 from biggan_scale.config.errors import EnvironmentFault, UserError
 from biggan_scale.dist.parent import die_with_parent
+from biggan_scale.dist.waiting import waiting
 
 T = TypeVar("T")
 
@@ -77,7 +78,8 @@ def agree_max(values: list[int]) -> list[int]:
     if world() == 1:
         return values
     tensor = torch.tensor(values, dtype=torch.int64)
-    dist.all_reduce(tensor, op=dist.ReduceOp.MAX)
+    with waiting():
+        dist.all_reduce(tensor, op=dist.ReduceOp.MAX)
     return tensor.tolist()
 
 
@@ -95,7 +97,8 @@ def from_main(value: T) -> T:
     if world() == 1:
         return value
     box = [value]
-    dist.broadcast_object_list(box, src=0, device=torch.device("cpu"))
+    with waiting():
+        dist.broadcast_object_list(box, src=0, device=torch.device("cpu"))
     return box[0]
 
 

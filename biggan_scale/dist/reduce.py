@@ -13,6 +13,7 @@ import torch.distributed as dist
 from torch import Tensor
 
 from biggan_scale.dist.process_group import world
+from biggan_scale.dist.waiting import waiting
 
 
 def all_reduce_sum(x: Tensor) -> Tensor:
@@ -24,7 +25,8 @@ class _AllReduceSum(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor) -> Tensor:
         total = x.clone(memory_format=torch.contiguous_format)
-        dist.all_reduce(total)
+        with waiting():
+            dist.all_reduce(total)
         return total
 
     @staticmethod

@@ -10,7 +10,7 @@ seen): `state_dict` holds tensors and two integers, and to resume is to go on co
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import torch
 from torch import Tensor
@@ -50,6 +50,7 @@ class Engine:
         self.ema = Ema(config.ema, self.game)
         self.clock = Clock()
         self.bad_rounds = 0  # rounds in a row with a batch or a gradient that was not finite
+        self.tell: Callable[[str], None] = lambda place: None  # called with where a round stands
         self.trouble = ""  # what the last of them met
         self.rollbacks = 0  # how often the run went back to an earlier checkpoint; each time the noise is another
 
@@ -95,6 +96,7 @@ class Engine:
             if clock.round % move.every:
                 continue
             for repeat in range(move.repeats):
+                self.tell(f"round {clock.round}, move {move.name}")
                 terms, outcome = self.mover.play(move, batches[repeat])
                 outcomes.add(outcome)
                 for name, value in terms.items():

@@ -23,6 +23,7 @@ FREE = (
     "data.tries",
     "data.timeout_s",
     "checkpoint",
+    "watchdog",
     "log",
     "snapshot",
     "slurm",

@@ -33,6 +33,8 @@ from biggan_scale.engine.resume import check_same_data, check_same_experiment
 from biggan_scale.engine.run_dir import RunDir, now
 from biggan_scale.engine.saving import Saver
 from biggan_scale.engine.signals import StopFlag
+from biggan_scale.engine.stragglers import Stragglers
+from biggan_scale.engine.watchdog import Watchdog
 from biggan_scale.games.base import Batch
 
 STARTS_WITHOUT_PROGRESS = 3  # that fail without getting further than any before: another would too
@@ -55,6 +57,8 @@ class Run:
     dataset: Dataset | Stream
     engine: Engine
     feed: Feed
+    watchdog: Watchdog
+    stragglers: Stragglers
 
     def __init__(self, loaded: Loaded, ranks: process_group.Ranks, stop: StopFlag) -> None:
         self.loaded = loaded
@@ -82,7 +86,8 @@ class Run:
         except BaseException as error:
             fault = error if isinstance(error, UserError) else None
             code = fault.exit_code if fault else 1
-            self._verdict("failed", f"{type(error).__name__}: {error}", requeue=fault is None, exit_code=code)
+            reason = self._lost_ranks(error) or f"{type(error).__name__}: {error}"
+            self._verdict("failed", reason, requeue=fault is None, exit_code=code)
             raise
         self._say(f"complete at {self.engine.clock.nimg / 1000:.3f} kimg")
         self._verdict("complete", "")
@@ -92,6 +97,7 @@ class Run:
         rounds_played = 0
         while True:
             batches, signal, time_up = self._fetch_agreed()
+            self.watchdog.at(f"round {self.engine.clock.round}")
             if signal is not None or time_up or self._reached_end():
                 break
             before = self.engine.clock.nimg
@@ -127,12 +133,14 @@ class Run:
         """The coming round's batches, and what the ranks agree on before they play it: a signal, the end of the time given."""
         batches: list[list[Batch]] = []
         failure: UserError | None = None
+        self.watchdog.at(f"round {self.engine.clock.round}, waiting for data")
         try:
             if self.saver is not None:
                 self.saver.check()
             batches = [] if self._reached_end() else self.feed.next_round()
         except UserError as error:
             failure = error
+        self.watchdog.at(f"round {self.engine.clock.round}, waiting for the other ranks")
         limit = self.config.until.seconds()
         time_up = limit is not None and time.monotonic() - self.began >= limit
         failed_rank, signal, time_up_anywhere = process_group.agree_max(
@@ -160,19 +168,25 @@ class Run:
 
     def _record(self, pending: list[dict[str, Tensor]]) -> None:
         num_bad = process_group.sum_over_ranks(self.feed.num_bad)
+        skew, slow = self.stragglers.since_last(len(pending))
         if self.log is None:
             return
+        if slow:
+            self._say(slow)
         names = sorted({name for stats in pending for name in stats})
         values = {name: _mean([stats[name] for stats in pending if name in stats]) for name in names}
         images = self.engine.images_per_round
         values |= {f"{player}/lr": o.config.lr.at(self.engine.clock.nimg, images) for player, o in self.engine.optimizers.items()}
         values["data/bad_samples"] = float(num_bad)  # since this start
+        if self.ranks.world > 1:
+            values["ranks/skew"] = round_to(skew, 3)
         self.log.write(self.engine.clock.nimg, self.engine.clock.round, values)
         self._verdict("running", "")
 
     def _snapshot(self) -> None:
         if self.run_dir is None or self.log is None:
             return
+        self.watchdog.at("drawing samples")
         game, device, dtype = self.engine.game, self.ranks.device, self.engine.precision.dtype
         with self.engine.ema.applied(), standing.made(game, self.config, device, dtype):
             pixels = snapshot.sheet(game, self.config.snapshot, self.config.seed, device, dtype)
@@ -257,6 +271,11 @@ class Run:
         process_group.on_main(self._check_progress)
         stack.enter_context(self.opened)
         self._open()
+        self.stragglers = Stragglers(self.config.watchdog.straggler)
+        limit = self.config.watchdog.limit.seconds()
+        assert limit is not None
+        self.watchdog = stack.enter_context(Watchdog(limit, self.ranks, Path(self.config.run_dir) / "stacks", self._hung))
+        self.engine.tell = self.watchdog.at
         if self.run_dir is not None:
             self.saver = Saver(self.run_dir.checkpoints, self.config.checkpoint.keep, self._say)
             stack.callback(self.saver.close)
@@ -329,6 +348,20 @@ class Run:
         preempted = isinstance(stopped, Preempted)
         state, code = "preempted" if preempted else "failed", stopped.exit_code
         process_group.on_main(lambda: self._verdict(state, str(stopped), requeue=preempted, exit_code=code))
+
+    def _lost_ranks(self, error: BaseException) -> str:
+        """Whose death made a collective fail; says so. Empty if this error is another."""
+        if self.ranks.world == 1 or not isinstance(error, RuntimeError) or not hasattr(self, "watchdog"):
+            return ""
+        lost = self.watchdog.lost()
+        if not lost:
+            return ""
+        reason = f"{', '.join(f'rank {rank}' for rank in lost)} lost in round {self.engine.clock.round}"
+        print(f"rank {self.ranks.rank}: {reason}", file=sys.stderr, flush=True)
+        return reason
+
+    def _hung(self, reason: str) -> None:
+        self._verdict("failed", reason, requeue=True, exit_code=1)
 
     def _verdict(self, state: str, reason: str, *, requeue: bool = False, exit_code: int = 0) -> None:
         if self.run_dir is None:

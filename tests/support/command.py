@@ -16,11 +16,11 @@ ROOT = Path(__file__).resolve().parents[2]
 TIMEOUT_S = 240
 
 
-def train(*arguments: str, ranks: int = 1) -> subprocess.Popen[str]:
-    """Start `biggan-scale train ...` in a process group of its own."""
+def train(*arguments: str, ranks: int = 1, **variables: str) -> subprocess.Popen[str]:
+    """Start `biggan-scale train ...` in a process group of its own, with further environment variables."""
     launcher = ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={ranks}"] if ranks > 1 else []
     command = [sys.executable, *launcher, "-m", "biggan_scale.cli", "train", *arguments]
-    environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT), **variables}
     return subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True)
 
 

@@ -26,7 +26,7 @@ def run_ranks(world: int, function: Callable[..., Any], *args: Any) -> list[Any]
     """
     context = mp.get_context("spawn")
     queue = context.Queue()
-    port = _free_port()
+    port = free_port()
     processes = [context.Process(target=_one, args=(rank, world, port, queue, function, args), daemon=True) for rank in range(world)]
     for process in processes:
         process.start()
@@ -65,7 +65,7 @@ def _one(rank: int, world: int, port: int, queue: Any, function: Callable[..., A
         process_group.stop()
 
 
-def _free_port() -> int:
+def free_port() -> int:
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         return listener.getsockname()[1]

@@ -10,15 +10,16 @@ Buffers are kept equal by construction (same seeds, synchronised statistics), so
 from __future__ import annotations
 
 import inspect
-from collections.abc import Iterable
-from contextlib import AbstractContextManager, nullcontext
+import time
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from biggan_scale.dist import process_group
+from biggan_scale.dist import process_group, waiting
 from biggan_scale.games.base import Batch, Draw, Game, Move, Terms
 
 
@@ -43,34 +44,45 @@ class Ddp:
 
     def __init__(self, game: Game) -> None:
         self._objectives: dict[str, nn.Module] = {}
+        self._last_gradient = 0.0  # when this rank had computed it; what remains of a backward is waiting for the others
         for player, modules in game.players().items():
             objective = Objective(game, modules)
-            self._objectives[player] = _wrapped(objective) if process_group.world() > 1 else objective
+            self._objectives[player] = self._wrapped(objective) if process_group.world() > 1 else objective
 
     def terms(self, move: Move, batch: Batch, draw: Draw) -> Terms:
         """The player's objective on one micro-batch."""
         return self._objectives[move.player](move, batch, draw)
 
-    def sync(self, move: Move, *, last: bool) -> AbstractContextManager[None]:
+    @contextmanager
+    def sync(self, move: Move, *, last: bool) -> Iterator[None]:
         """Around forward and backward of a micro-batch: gradients travel on the last one only.
 
         A partial move never uses DDP's hooks: they wait for every parameter. `reduce` does it instead.
         """
         objective = self._objectives[move.player]
-        if isinstance(objective, DistributedDataParallel) and (move.partial or not last):
-            return objective.no_sync()
-        return nullcontext()
+        if not isinstance(objective, DistributedDataParallel):
+            yield
+        elif move.partial or not last:
+            with objective.no_sync():
+                yield
+        else:
+            yield
+            waiting.add(time.perf_counter() - self._last_gradient)
 
     def reduce(self, move: Move, parameters: Iterable[Tensor]) -> None:
         """After the last backward of a move: average what DDP's hooks have not."""
         if move.partial and process_group.world() > 1:
             average([p.grad for p in parameters if p.grad is not None])
 
+    def _wrapped(self, objective: Objective) -> DistributedDataParallel:
+        for parameter in objective.parameters():
+            parameter.register_hook(self._gradient_computed)
+        if "forward_sync_buffers" in inspect.signature(DistributedDataParallel).parameters:  # so called since torch 2.13
+            return DistributedDataParallel(objective, forward_sync_buffers=False)
+        return DistributedDataParallel(objective, broadcast_buffers=False)
 
-def _wrapped(objective: Objective) -> DistributedDataParallel:
-    if "forward_sync_buffers" in inspect.signature(DistributedDataParallel).parameters:  # so called since torch 2.13
-        return DistributedDataParallel(objective, forward_sync_buffers=False)
-    return DistributedDataParallel(objective, broadcast_buffers=False)
+    def _gradient_computed(self, gradient: Tensor) -> None:
+        self._last_gradient = time.perf_counter()
 
 
 def average(tensors: list[Tensor]) -> None:
@@ -78,7 +90,8 @@ def average(tensors: list[Tensor]) -> None:
     if not tensors:
         return
     flat = torch.cat([t.reshape(-1) for t in tensors])
-    dist.all_reduce(flat)
+    with waiting.waiting():
+        dist.all_reduce(flat)
     flat /= process_group.world()
     for tensor, mean in zip(tensors, flat.split([t.numel() for t in tensors]), strict=True):
         tensor.copy_(mean.view_as(tensor))
