@@ -57,6 +57,7 @@ class Watchdog:
         self._place, self._steps, self._moved = "start", 0, time.monotonic()
         self._heard: dict[int, tuple[Beat, float]] = {}  # of each rank, its last new beat and when it came
         self._listening_since: float | None = None
+        self._asked = False  # by `lost`
         self._pulsed = time.monotonic()  # when the store last answered
         self._stop = threading.Event()
         self._store = _second_client() if ranks.world > 1 else None
@@ -77,6 +78,7 @@ class Watchdog:
 
     def lost(self) -> list[int]:
         """The ranks that have given no sign of life lately. Listens for some ticks; for when a collective has failed."""
+        self._asked = True
         self._listening_since = self._listening_since or time.monotonic()
         self._stop.wait(LISTEN_TICKS * self._tick)
         return self._without_sign_of_life()
@@ -87,10 +89,10 @@ class Watchdog:
         while not self._stop.wait(self._tick):
             faulthandler.dump_traceback_later(self._limit + 30, exit=True)
             silent = time.monotonic() - self._moved
-            if silent < self._limit - LISTEN_TICKS * self._tick:
+            if silent >= self._limit - LISTEN_TICKS * self._tick:
+                self._listening_since = self._listening_since or time.monotonic()
+            elif not self._asked:
                 self._listening_since = None
-            elif self._listening_since is None:
-                self._listening_since = time.monotonic()
             if silent >= self._limit:
                 self._end(silent)
 
