@@ -1,0 +1,117 @@
+"""BiGAN (Donahue et al. 2017, 1605.09782), and ALI (Dumoulin et al. 2017, 1606.00704): a GAN over pairs of image and latent vector.
+
+D tells pairs (x, E(x)) of real images from pairs (G(z), z) of generated ones. G and E play against it together:
+
+    min over G, E   max over D   of   V(D, E, G) = E_x[log D(x, E(x))] + E_z[log(1 - D(G(z), z))]
+
+At the optimum E inverts G. BiGAN's E is deterministic, ALI's draws z from a Gaussian whose mean and standard deviation depend on x
+(`encoder: {stochastic: true}`).
+
+The objective of G and E is one sum, of which the first term does not depend on G nor the second on E. So G and E move one after the
+other against the same D, each on its own term: the gradients, and the cost, are those of one joint step, and E has an optimizer of
+its own.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar, Literal
+
+import torch
+from torch import Tensor, nn
+
+from biggan_scale.config import ConfigError, ImageSpec, Part, build, part
+from biggan_scale.dist.seeds import Noise
+from biggan_scale.games.base import Batch, Clock, Draw, Game, Move, Terms, full_precision
+from biggan_scale.losses.adversarial import LOSSES
+
+
+@dataclass(frozen=True)
+class Config:
+    generator: Part = part("networks", "Generator")  # G: latent vectors to images
+    encoder: Part = part("networks", "Encoder")  # E: images to latent vectors
+    discriminator: Part = part("networks", "JointDiscriminator")  # D: images and latent vectors to scores
+    prior: Part = part("latent")  # the distribution of the latent vectors
+    loss: Literal["hinge", "non_saturating", "minimax", "wasserstein"] = "non_saturating"  # the adversarial loss
+    d_steps: int = 1  # moves of D per round; each takes a global batch of its own
+
+    PLAYERS: ClassVar[tuple[str, ...]] = ("D", "G", "E")
+    TINY: ClassVar[dict[str, int]] = {}
+
+    def __post_init__(self) -> None:
+        if self.d_steps < 1:
+            raise ValueError(f"d_steps {self.d_steps} must be at least 1")
+
+
+class Bigan(Game):
+    def __init__(self, config: Config, spec: ImageSpec) -> None:
+        super().__init__(config, spec)
+        if spec.num_classes:
+            raise ConfigError(f"data.num_classes {spec.num_classes}: this game learns without labels; set it to 0")
+        self.prior = build(config.prior, spec)
+        self.G = build(config.generator, spec, self.prior.dim)
+        self.E = build(config.encoder, spec, self.prior.dim)
+        self.D = build(config.discriminator, spec, self.prior.dim, ("xz",))
+        self.objective = LOSSES[config.loss]
+
+    def players(self) -> dict[str, tuple[nn.Module, ...]]:
+        return {"D": (self.D,), "G": (self.G,), "E": (self.E,)}
+
+    def averaged(self) -> dict[str, nn.Module]:
+        return {"G": self.G, "E": self.E}
+
+    def moves(self, clock: Clock) -> tuple[Move, ...]:
+        return Move("D", "D", repeats=self.config.d_steps), Move("G", "G"), Move("E", "E")
+
+    def latents(self, noise: Noise, labels: Tensor | None = None, truncation: float | None = None) -> Draw:
+        return {"z": self.prior.sample(noise, truncation)}
+
+    def draw(self, move: Move, batch: Batch, noise: Noise) -> Draw:
+        draw = {} if move.player == "E" else self.latents(noise)
+        if move.player != "G" and self.E.is_stochastic:
+            draw["eps"] = noise.normal(self.prior.dim)
+        return draw
+
+    def loss(self, move: Move, batch: Batch, draw: Draw) -> Terms:
+        match move.player:
+            case "D":
+                return self.discriminator_loss(batch, draw)
+            case "G":
+                return self.generator_loss(draw)
+            case _:
+                return self.encoder_loss(batch, draw)
+
+    def discriminator_loss(self, batch: Batch, draw: Draw) -> Terms:
+        with torch.no_grad():
+            fake, code = self.generate(draw), self.encode(batch.images, draw)
+        scores = self.scores(torch.cat([batch.images, fake]), torch.cat([code, draw["z"]]))
+        loss: dict[str, Tensor] = {}
+        watch: dict[str, Tensor] = {}
+        for name, score in scores.items():
+            of_real, of_fake = score.chunk(2)
+            loss |= {f"real_{name}": self.objective.real(of_real).mean(), f"fake_{name}": self.objective.fake(of_fake).mean()}
+            watch |= {f"score_real_{name}": of_real.mean(), f"score_fake_{name}": of_fake.mean()}
+        return Terms(loss, watch)
+
+    def generator_loss(self, draw: Draw) -> Terms:
+        scores = self.scores(self.generate(draw), draw["z"])
+        return Terms({name: self.objective.generator(score).mean() for name, score in scores.items()})
+
+    def encoder_loss(self, batch: Batch, draw: Draw) -> Terms:
+        """E wants its pairs taken for G's. The losses on offer are symmetric: to change sides is to turn the sign of the score."""
+        scores = self.scores(batch.images, self.encode(batch.images, draw))
+        return Terms({name: self.objective.generator(-score).mean() for name, score in scores.items()})
+
+    def scores(self, images: Tensor, z: Tensor) -> dict[str, Tensor]:
+        return {name: full_precision(score) for name, score in self.D(images, z).items()}
+
+    def generate(self, draw: Draw) -> Tensor:
+        return self.G(draw["z"])
+
+    def encode(self, images: Tensor, draw: Draw) -> Tensor:
+        """(B, latent_dim): E's latent vectors of images; the mean where the draw has no "eps"."""
+        return self.E.sample(images, draw.get("eps"))
+
+    def reconstruct(self, images: Tensor) -> Tensor:
+        """G(E(x)), beside which to look at x."""
+        return self.generate({"z": self.E(images)})
