@@ -16,10 +16,10 @@ from collections.abc import Sequence
 from typing import NoReturn
 
 from biggan_scale import __version__
-from biggan_scale.cli import export, import_, sample, status, train
+from biggan_scale.cli import evaluate, export, import_, sample, status, train
 from biggan_scale.config.errors import ConfigError, DoNotRequeue, Preempted, UserError
 
-COMMANDS = {"train": train, "sample": sample, "export": export, "import": import_, "status": status}
+COMMANDS = {"train": train, "sample": sample, "evaluate": evaluate, "export": export, "import": import_, "status": status}
 INTERRUPTED = 130  # 128 + SIGINT, as shells have it
 STOPPED_IN_GOOD_ORDER = (Preempted.exit_code, DoNotRequeue.exit_code)
 

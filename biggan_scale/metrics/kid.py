@@ -35,8 +35,8 @@ class Kid(NamedTuple):
 
 
 def subsets(num_real: int, num_fake: int, seed: int, num: int = NUM_SUBSETS, size: int = SUBSET_SIZE) -> list[Subset]:
-    """`num` random subsets, without repetition within one, of at most `size` samples of each kind."""
-    size = min(size, num_real, num_fake)
+    """`num` random subsets, without repetition within one, of `size` samples of each kind; of few samples, of half of them."""
+    size = min(size, num_real // 2, num_fake // 2)
 
     def draw(kind: str, subset: int, num_samples: int) -> Tensor:
         return torch.from_numpy(permutation(num_samples, derive_seed(seed, f"kid/{kind}", subset))[:size])

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from biggan_scale.metrics.frechet import Statistics, frechet_distance, statistics
+from biggan_scale.metrics.frechet import Statistics, distance_of_features, frechet_distance, statistics
 from metrics.reference import CASES, Case, correlated_features, features
 
 
@@ -16,6 +16,16 @@ def test_equals_the_published_implementations(case: Case) -> None:
     distance = frechet_distance(statistics(torch.from_numpy(real)), statistics(torch.from_numpy(fake)))
     # They take the root of a non-symmetric matrix, which loses digits when it is singular (see the next test).
     assert distance == pytest.approx(case.fid, rel=1e-7 if len(real) < real.shape[1] else 1e-11)
+
+
+@pytest.mark.parametrize("case", CASES.values(), ids=CASES)
+def test_of_features_is_that_of_their_statistics(case: Case) -> None:
+    real, fake = (torch.from_numpy(f) for f in features(case))
+    expected = frechet_distance(statistics(real), statistics(fake))
+    assert distance_of_features(real, fake) == pytest.approx(expected, rel=1e-9)
+    few_real, few_fake = real[:15], fake[:12]  # fewer than dimensions in every case
+    expected = frechet_distance(statistics(few_real), statistics(few_fake))
+    assert distance_of_features(few_real, few_fake) == pytest.approx(expected, rel=1e-6)
 
 
 def test_is_exact_with_fewer_samples_than_dimensions() -> None:
