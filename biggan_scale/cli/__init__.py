@@ -8,11 +8,11 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 
-from biggan_scale.cli import export, import_, sample, status, train
+from biggan_scale.cli import evaluate, export, import_, sample, status, train
 from biggan_scale.config import command
 from biggan_scale.config.errors import DoNotRequeue, Preempted, UserError
 
-COMMANDS = {"train": train, "sample": sample, "export": export, "import": import_, "status": status}
+COMMANDS = {"train": train, "sample": sample, "evaluate": evaluate, "export": export, "import": import_, "status": status}
 STOPPED_IN_GOOD_ORDER = (Preempted.exit_code, DoNotRequeue.exit_code)
 
 

@@ -1,6 +1,7 @@
 """Signals become a flag; the ranks agree on it at the end of a round; nothing else happens inside a handler.
 
 SIGTERM, SIGUSR2 (Slurm's warning) and SIGINT (Ctrl-C) ask for an orderly stop: save, then exit 75. A second SIGINT leaves at once.
+What saves nothing on its way (sampling, evaluation) asks by `check` between its batches, and publishes only what is complete.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ import os
 import signal
 from types import FrameType
 
+from biggan_scale.config.errors import Preempted
 from biggan_scale.dist import process_group
 
 _STOP = (signal.SIGTERM, signal.SIGUSR2, signal.SIGINT)
@@ -33,6 +35,18 @@ class StopFlag:
         """The signal that any rank has received, or None; the same answer on every rank."""
         (number,) = process_group.agree_max([int(self.received or 0)])
         return signal.Signals(number) if number else None
+
+    def check(self) -> None:
+        """Raises Preempted on every rank where any has received a signal. All ranks call it."""
+        self._leave(self.agreed())
+
+    def check_here(self) -> None:
+        """The same for this rank alone, while the others wait for what it computes."""
+        self._leave(self.received)
+
+    def _leave(self, signal: signal.Signals | None) -> None:
+        if signal is not None:
+            raise Preempted(f"{signal.name}: stopped before the end, and nothing was written; run the same command again")
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
         if number == signal.SIGINT and self.received == signal.SIGINT:

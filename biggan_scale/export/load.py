@@ -100,6 +100,21 @@ class Model:
         with one_thread():
             return self.game.generate(draw), draw.get("y")
 
+    @torch.no_grad()
+    def reconstruct(self, images: Tensor, labels: Tensor | None = None) -> Tensor:
+        """G(E(x)) of images (B, C, H, W) in [-1, 1], whose labels (B,) matter where the model has classes.
+
+        Raises:
+            ConfigError: the game has no encoder, or one whose answer is not what its generator takes.
+        """
+        with one_thread():
+            z = self.encoder(images)
+            draw = self.game.latents(self._noise(0, range(len(images)), "sample"), labels if self.spec.num_classes else None)
+            if "z" not in draw or z.shape != draw["z"].shape:
+                takes = f"takes {tuple(draw['z'].shape[1:])}" if "z" in draw else "has no z"
+                raise ConfigError(f"this model cannot reconstruct: its encoder answers {tuple(z.shape[1:])}, its generator {takes}")
+            return self.game.generate(draw | {"z": z})
+
     def check_request(self, num: int, truncation: float | None, classes: Sequence[int] | None) -> None:
         """Raises ConfigError for what cannot be sampled."""
         if num < 1:

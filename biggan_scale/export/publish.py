@@ -43,6 +43,29 @@ def new_file(path: Path) -> Iterator[Path]:
 
 
 @contextmanager
+def unfinished_folder(path: Path) -> Iterator[Path]:
+    """Yields an empty folder beside `path`, of the same file system, for what is to be moved there when it is complete; removed
+    on leaving.
+
+    Raises:
+        EnvironmentFault: it cannot be written there.
+    """
+    path = path.absolute()
+    temporary = _beside("tmp", path)
+    try:
+        if path.exists() and not path.is_dir():
+            raise NotADirectoryError(errno.ENOTDIR, "a file of that name exists")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary.mkdir()
+    except OSError as error:
+        raise unwritable(path, error) from error
+    try:
+        yield temporary
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+@contextmanager
 def new_folder(path: Path, may_replace: Callable[[Path], bool]) -> Iterator[Path]:
     """Yields an empty folder to fill; on leaving without an error it becomes `path`.
 

@@ -1,7 +1,8 @@
 """`biggan-scale sample`: images to a folder of PNGs, one sheet, or an array, by one process or many.
 
 Every rank draws every world-th chunk, so the images are those of a single process (see `load.py`). Into a folder each rank writes
-its own; sheets and arrays are put together by rank 0.
+its own; sheets and arrays are put together by rank 0. Nothing is there under its name before everything has been drawn: a signal
+ends it within a chunk and leaves what was there before.
 
     DIR        000000.png, 000001.png, ..., and labels.json {"000000.png": 3, ...} where there are classes
     FILE.png   a sheet, nearly square; a row per class where classes are given
@@ -12,7 +13,9 @@ from __future__ import annotations
 
 import json
 import math
+import os
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,8 +26,9 @@ from torch import Tensor
 from biggan_scale.config import ConfigError
 from biggan_scale.data.pixels import save_png, tile, tile_in_turn, to_uint8
 from biggan_scale.dist import process_group
+from biggan_scale.engine.signals import StopFlag
 from biggan_scale.export.load import Model
-from biggan_scale.export.publish import new_file, probe, unwritable
+from biggan_scale.export.publish import new_file, probe, unfinished_folder, unwritable
 from biggan_scale.export.source import Weights, find
 
 LABELS_FILE = "labels.json"
@@ -52,20 +56,19 @@ def sample_to(
 
     Raises:
         CheckpointError: no model is there. ConfigError: an argument makes no sense.
-        EnvironmentFault: `out` cannot be written.
+        EnvironmentFault: `out` cannot be written. Preempted: a signal came.
     """
-    ranks = process_group.start()
-    try:
+    with StopFlag() as stop, ExitStack() as stack:
+        ranks = process_group.start()
+        stack.callback(process_group.stop)
         model = Model(process_group.on_main(lambda: find(source, weights)), ranks.device)
         process_group.on_main(lambda: model.check_request(num, truncation, classes))
-        job = Job(model, num, seed, truncation, classes, progress)
+        job = Job(model, num, seed, truncation, classes, progress, stop)
         write = FILES.get(Path(out).suffix.lower())
         if write is None:
             _to_folder(job, Path(out))
         else:
             _to_file(job, Path(out), write)
-    finally:
-        process_group.stop()
 
 
 @dataclass(frozen=True)
@@ -78,6 +81,7 @@ class Job:
     truncation: float | None
     classes: Sequence[int] | None
     progress: Callable[[int, int], object]
+    stop: StopFlag
 
     def draw(self, take: Callable[[int, Tensor], object]) -> Tensor | None:
         """Draw this rank's chunks.
@@ -88,10 +92,13 @@ class Job:
 
         Returns:
             On rank 0 the labels of all samples, where there are any.
+
+        Raises: Preempted on all ranks.
         """
         size, world = self.model.chunk_size, process_group.world()
         labels: list[Tensor] = []
         for step in range(math.ceil(self.num / (size * world))):
+            self.stop.check()
             index = step * world + process_group.rank()
             images, of_chunk = self.model.chunk(index, self.seed, self.truncation, self.classes)
             take(index * size, to_uint8(images))
@@ -115,28 +122,39 @@ class Job:
 
 def _to_folder(job: Job, out: Path) -> None:
     names = [f"{i:06}.png" for i in range(job.num)]
-    process_group.on_main(lambda: _prepare(out, set(names)))
+    process_group.on_main(lambda: _refuse_others(out, set(names)))
+    with ExitStack() as stack:
+        folder = process_group.on_main(lambda: stack.enter_context(unfinished_folder(out)))
 
-    def take(first: int, pixels: Tensor) -> None:
-        for name, picture in zip(names[first:], pixels, strict=False):
-            save_png(picture, out / name)
+        def take(first: int, pixels: Tensor) -> None:
+            for name, picture in zip(names[first:], pixels, strict=False):
+                save_png(picture, folder / name)
 
+        try:
+            labels = job.draw(take)
+        except OSError as error:
+            raise unwritable(out, error) from error
+        process_group.sum_over_ranks(0)  # all have written
+        process_group.on_main(lambda: _publish(out, folder, names, labels))
+
+
+def _refuse_others(out: Path, names: set[str]) -> None:
+    """No image of an earlier, larger set shall be taken for one of ours."""
+    others = sorted(path.name for path in out.glob("*.png") if path.name not in names)
+    if others:
+        raise ConfigError(f"{out} holds other images ({others[0]}, {len(others)} in all); empty it, or choose another --out")
+
+
+def _publish(out: Path, folder: Path, names: Sequence[str], labels: Tensor | None) -> None:
+    """Moves the images to their place; the labels come last, and by them it is complete."""
     try:
-        labels = job.draw(take)
-        if labels is not None:
-            (out / LABELS_FILE).write_text(json.dumps(dict(zip(names, labels.tolist(), strict=True)), indent=0) + "\n")
-    except OSError as error:
-        raise unwritable(out, error) from error
-
-
-def _prepare(out: Path, names: set[str]) -> None:
-    """A folder in which no image of an earlier, larger set can be taken for one of ours."""
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-        others = sorted(path.name for path in out.glob("*.png") if path.name not in names)
-        if others:
-            raise ConfigError(f"{out} holds other images ({others[0]}, {len(others)} in all); empty it, or choose another --out")
+        out.mkdir(exist_ok=True)
         (out / LABELS_FILE).unlink(missing_ok=True)
+        for name in names:
+            os.replace(folder / name, out / name)
+        if labels is not None:
+            (folder / LABELS_FILE).write_text(json.dumps(dict(zip(names, labels.tolist(), strict=True)), indent=0) + "\n")
+            os.replace(folder / LABELS_FILE, out / LABELS_FILE)
     except OSError as error:
         raise unwritable(out, error) from error
 

@@ -30,6 +30,18 @@ def statistics(features: Tensor) -> Statistics:
     return Statistics(len(features), features.mean(0), torch.cov(features.T))
 
 
+def distance_of_features(a: Tensor, b: Tensor) -> float:
+    """The distance of (N, D) and (M, D) features, N, M >= 2: that of their statistics, by the shorter way."""
+    if len(a) > a.shape[1] or len(b) > a.shape[1]:
+        return frechet_distance(statistics(a), statistics(b))
+    # C = X^T X / (N - 1) for centred features X, so tr (C1 C2)^{1/2} is the sum of the singular values of X1 X2^T, scaled: N x M
+    # numbers instead of D x D.
+    a, b = a.to(torch.float64), b.to(torch.float64)
+    shift = (a.mean(0) - b.mean(0)).square().sum()
+    a, b = ((x - x.mean(0)) / (len(x) - 1) ** 0.5 for x in (a, b))
+    return max(float(shift + a.square().sum() + b.square().sum() - 2 * torch.linalg.svdvals(a @ b.T).sum()), 0.0)
+
+
 def frechet_distance(a: Statistics, b: Statistics) -> float:
     """d^2 of the formula above; FID is by custom this square."""
     # The eigenvalues of C1 C2 are the squared singular values of C1^{1/2} C2^{1/2}, so no root of a non-symmetric matrix is

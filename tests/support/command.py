@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -64,3 +65,9 @@ def manifests(run_dir: Path) -> dict[int, dict[str, Any]]:
 
 def state_of(run_dir: Path) -> dict[str, Any]:
     return json.loads((run_dir / "state.json").read_text())
+
+
+def free_port() -> int:
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return listener.getsockname()[1]
