@@ -49,10 +49,22 @@ class Bigan(Game):
         if spec.num_classes:
             raise ConfigError(f"data.num_classes {spec.num_classes}: this game learns without labels; set it to 0")
         self.prior = build(config.prior, spec)
-        self.G = build(config.generator, spec, self.prior.dim)
+        self.G = build(config.generator, self.generated_spec(), self.prior.dim)
         self.E = build(config.encoder, spec, self.prior.dim)
-        self.D = build(config.discriminator, spec, self.prior.dim, ("xz",))
+        self.D = build(config.discriminator, self.generated_spec(), self.prior.dim, self.score_names())
         self.objective = LOSSES[config.loss]
+
+    def score_names(self) -> tuple[str, ...]:
+        """Which scores D gives: of the pair."""
+        return ("xz",)
+
+    def generated_spec(self) -> ImageSpec:
+        """The images that G makes and D sees."""
+        return self.spec
+
+    def as_generated(self, images: Tensor) -> Tensor:
+        """Real images as D sees them."""
+        return images
 
     def players(self) -> dict[str, tuple[nn.Module, ...]]:
         return {"D": (self.D,), "G": (self.G,), "E": (self.E,)}
@@ -84,7 +96,7 @@ class Bigan(Game):
     def discriminator_loss(self, batch: Batch, draw: Draw) -> Terms:
         with torch.no_grad():
             fake, code = self.generate(draw), self.encode(batch.images, draw)
-        scores = self.scores(torch.cat([batch.images, fake]), torch.cat([code, draw["z"]]))
+        scores = self.scores(torch.cat([self.as_generated(batch.images), fake]), torch.cat([code, draw["z"]]))
         loss: dict[str, Tensor] = {}
         watch: dict[str, Tensor] = {}
         for name, score in scores.items():
@@ -99,7 +111,7 @@ class Bigan(Game):
 
     def encoder_loss(self, batch: Batch, draw: Draw) -> Terms:
         """E wants its pairs taken for G's. The losses on offer are symmetric: to change sides is to turn the sign of the score."""
-        scores = self.scores(batch.images, self.encode(batch.images, draw))
+        scores = self.scores(self.as_generated(batch.images), self.encode(batch.images, draw))
         return Terms({name: self.objective.generator(-score).mean() for name, score in scores.items()})
 
     def scores(self, images: Tensor, z: Tensor) -> dict[str, Tensor]:

@@ -49,11 +49,11 @@ class EncoderConfig:
 @dataclass(frozen=True)
 class JointDiscriminatorConfig:
     channels: int = 64  # c: the width at half resolution
-    width: int = 512  # of the perceptrons that see z
-    blocks: int = 1  # residual blocks of two layers in each of them
+    mlp_width: int = 512  # of the perceptrons that see z
+    mlp_blocks: int = 1  # residual blocks of two layers in each of them
     spectral_norm: bool = True  # normalise every layer
 
-    TINY: ClassVar = {"channels": 4, "width": 8}
+    TINY: ClassVar = {"channels": 4, "mlp_width": 8}
 
 
 class Generator(nn.Module):
@@ -92,7 +92,8 @@ class Encoder(posterior.Encoder):
 
     def __init__(self, config: EncoderConfig, spec: ImageSpec, latent_dim: int) -> None:
         widths = _widths(config.channels, spec)
-        super().__init__(widths[-1] * BOTTOM**2, latent_dim, config.stochastic)
+        num_features = widths[-1] * BOTTOM**2
+        super().__init__(num_features, num_features, latent_dim, config.stochastic)
         self.convs = _down(spec.channels, widths)
         self.norms = nn.ModuleList(nn.Identity() if i == 0 else NORMS[config.norm](width) for i, width in enumerate(widths))
         _initialize(self)
@@ -119,7 +120,7 @@ class JointDiscriminator(nn.Module):
         super().__init__()
         widths = _widths(config.channels, spec)
         self.convs = _down(spec.channels, widths)
-        self.scores = JointScores(widths[-1] * BOTTOM**2, latent_dim, config.width, config.blocks, scores)
+        self.scores = JointScores(widths[-1] * BOTTOM**2, latent_dim, config.mlp_width, config.mlp_blocks, scores)
         init.initialize(self, "orthogonal")
         if config.spectral_norm:
             spectral_norm.apply(self, (nn.Conv2d, nn.Linear))

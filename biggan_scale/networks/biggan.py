@@ -17,7 +17,7 @@ import itertools
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 import torch
 import torch.nn.functional as F
@@ -68,7 +68,7 @@ class GeneratorConfig:
     bn_unbiased: bool = True  # record the unbiased variance in the running statistics
     adds_gain: bool = False  # norms compute x_hat + gain + bias: only for imported weights that were trained so
 
-    TINY: ClassVar = {"channels": 4, "shared_dim": 8}
+    TINY: ClassVar[dict[str, Any]] = {"channels": 4, "shared_dim": 8}
 
     def __post_init__(self) -> None:
         if self.channels < 1:
@@ -88,7 +88,7 @@ class DiscriminatorConfig:
     sn_eps: float = 1e-8  # keeps the power iteration from dividing by 0
     sn_iterations: int = 1  # power iterations per move
 
-    TINY: ClassVar = {"channels": 4}
+    TINY: ClassVar[dict[str, Any]] = {"channels": 4}
 
     def __post_init__(self) -> None:
         if self.channels < 1:
@@ -167,8 +167,8 @@ class Generator(nn.Module):
         return partial(BatchNorm, eps=eps, momentum=config.bn_momentum, unbiased=config.bn_unbiased, adds_gain=config.adds_gain)
 
 
-class Discriminator(nn.Module):
-    """Images (and labels) to scores.
+class ImageFeatures(nn.Module):
+    """The convolutions of a discriminator. Subclasses add what reads the features, then call `finish`.
 
     Args:
         config: the architecture.
@@ -183,6 +183,7 @@ class Discriminator(nn.Module):
         num_halvings = 2 if spec.resolution == 32 else len(widths) - 1
         resolutions = [spec.resolution // 2 ** min(i + 1, num_halvings) for i in range(len(widths))]  # after each block
         self.config = config
+        self.num_features = widths[-1]
         self.activation = ACTIVATIONS[config.activation]
         self.blocks = nn.ModuleList()
         for i, (before, after) in enumerate(zip((spec.channels, *widths), widths, strict=False)):
@@ -190,20 +191,15 @@ class Discriminator(nn.Module):
             block = DiscriminatorBlock(before, hidden, after, self.activation, preactivation=i > 0, downsample=i < num_halvings)
             self.blocks.append(block)
         self.attention = _attention("discriminator", config.attention, resolutions, widths)
-        self.linear = nn.Linear(widths[-1], 1)
-        self.embed = nn.Embedding(spec.num_classes, widths[-1]) if spec.num_classes else None
-        init.initialize(self, config.init)
-        if config.spectral_norm:
-            spectral_norm.apply(self, (nn.Conv2d, nn.Linear, nn.Embedding), config.sn_eps, config.sn_iterations)
 
-    def forward(self, images: Tensor, y: Tensor | None = None) -> Tensor:
-        """images: (B, C, H, W) in [-1, 1]; y: (B,) int64, None without classes. Returns (B,) scores, before any sigmoid."""
-        h = self.features(images)
-        score = self.linear(h).squeeze(1)  # (B,)
-        return score if self.embed is None else score + (self.embed(y) * h).sum(1)
+    def finish(self) -> None:
+        """Draw the weights and normalise the layers, once all are there."""
+        init.initialize(self, self.config.init)
+        if self.config.spectral_norm:
+            spectral_norm.apply(self, (nn.Conv2d, nn.Linear, nn.Embedding), self.config.sn_eps, self.config.sn_iterations)
 
     def features(self, images: Tensor) -> Tensor:
-        """(B, C, H, W) to (B, num_features): what the score and any further head are read from."""
+        """(B, C, H, W) in [-1, 1] to (B, num_features): what the score and any further head are read from."""
         h = images
         for i, block in enumerate(self.blocks):
             h = block(h)
@@ -211,9 +207,24 @@ class Discriminator(nn.Module):
                 h = self.attention[str(i)](h)
         return self.activation(h, inplace=True).sum((2, 3))
 
-    @property
-    def num_features(self) -> int:
-        return self.linear.in_features
+
+class Discriminator(ImageFeatures):
+    """Images (and labels) to scores."""
+
+    def __init__(self, config: DiscriminatorConfig, spec: ImageSpec) -> None:
+        super().__init__(config, spec)
+        self.linear = nn.Linear(self.num_features, 1)
+        self.embed = nn.Embedding(spec.num_classes, self.num_features) if spec.num_classes else None
+        self.finish()
+
+    def forward(self, images: Tensor, y: Tensor | None = None) -> Tensor:
+        """images: (B, C, H, W) in [-1, 1]; y: (B,) int64, None without classes. Returns (B,) scores, before any sigmoid."""
+        return self.score(self.features(images), y)
+
+    def score(self, features: Tensor, y: Tensor | None = None) -> Tensor:
+        """(B,) scores of images whose (B, num_features) features are known."""
+        score = self.linear(features).squeeze(1)  # (B,)
+        return score if self.embed is None else score + (self.embed(y) * features).sum(1)
 
 
 def _widths(table: dict[int, tuple[int, ...]], spec: ImageSpec, channels: int) -> list[int]:

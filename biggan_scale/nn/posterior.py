@@ -2,7 +2,7 @@
 
     mean = W_m h + b_m,    std = softplus(W_s h + b_s),    z = mean + std * eps,    eps ~ N(0, I)
 
-h are the encoder's features of x. In a deterministic encoder (BiGAN's) std is 0 and z is the mean.
+h are the encoder's features of x, or what further layers make of them. In a deterministic encoder (BiGAN's) std is 0 and z is the mean.
 """
 
 from __future__ import annotations
@@ -15,32 +15,37 @@ INITIAL_STD_BIAS = -2.0  # std about 0.13 before training: the mean is heard fro
 
 
 class Encoder(nn.Module):
-    """Base of encoders: subclasses define `features` and call this constructor first.
+    """Base of encoders: subclasses define `features`, and `hidden` where layers follow; they call this constructor first.
 
     Args:
-        num_features: length of h.
+        num_features: length of the features.
+        num_hidden: length of h.
         latent_dim: length of z.
         stochastic: whether there is a standard deviation.
     """
 
-    def __init__(self, num_features: int, latent_dim: int, stochastic: bool) -> None:
+    def __init__(self, num_features: int, num_hidden: int, latent_dim: int, stochastic: bool) -> None:
         super().__init__()
         self.num_features = num_features
         self.latent_dim = latent_dim
-        self.mean = nn.Linear(num_features, latent_dim)
-        self.spread = nn.Linear(num_features, latent_dim) if stochastic else None
+        self.mean = nn.Linear(num_hidden, latent_dim)
+        self.spread = nn.Linear(num_hidden, latent_dim) if stochastic else None
 
     def features(self, images: Tensor) -> Tensor:
-        """(B, C, H, W) in [-1, 1] to (B, num_features): h, what a linear probe reads."""
+        """(B, C, H, W) in [-1, 1] to (B, num_features): what a linear probe reads."""
         raise NotImplementedError
+
+    def hidden(self, features: Tensor) -> Tensor:
+        """(B, num_features) to (B, num_hidden): h."""
+        return features
 
     def forward(self, images: Tensor) -> Tensor:
         """(B, C, H, W) in [-1, 1] to (B, latent_dim): the mean of q(z | x), what G turns into a reconstruction."""
-        return self.mean(self.features(images))
+        return self.mean(self.hidden(self.features(images)))
 
     def posterior(self, images: Tensor) -> tuple[Tensor, Tensor]:
         """Mean and standard deviation of q(z | x), each (B, latent_dim) and at least float32; the latter 0 if deterministic."""
-        h = self.features(images)
+        h = self.hidden(self.features(images))
         mean = self.mean(h)
         mean = mean.to(torch.promote_types(mean.dtype, torch.float32))
         if self.spread is None:

@@ -30,5 +30,5 @@ def test_folder_is_no_page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
 def test_unknown_page_suggests_the_nearest_or_lists_all() -> None:
     with pytest.raises(ConfigError, match="no file and no page 'tinny'; did you mean 'tiny'\\?"):
         pages.find("tinny")
-    with pytest.raises(ConfigError, match="no file and no page 'zzz'; pages: base/biggan, "):
+    with pytest.raises(ConfigError, match="no file and no page 'zzz'; pages: base/bigbigan, base/biggan, "):
         pages.find("zzz")

@@ -35,7 +35,7 @@ class LinearEncoder(posterior.Encoder):
     """q(z | x) = N(M x + b, diag(std^2)), the same std for all x; its z is followed by zeros up to the generator's."""
 
     def __init__(self, dim: int, latent_dim: int, stochastic: bool) -> None:
-        super().__init__(dim, dim, stochastic)
+        super().__init__(dim, dim, dim, stochastic)
         self.padding = latent_dim - dim
         nn.init.zeros_(self.mean.weight)
         if self.spread is not None:

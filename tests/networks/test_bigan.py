@@ -74,7 +74,7 @@ def test_every_layer_of_the_discriminator_is_normalised() -> None:
 
 
 def test_residual_perceptron_is_its_equation() -> None:
-    H = JointDiscriminator(JointDiscriminatorConfig(4, 8, blocks=2), ImageSpec(16, 16, 1, 0), 3, ("xz",)).scores.H.eval()
+    H = JointDiscriminator(JointDiscriminatorConfig(4, 8, mlp_blocks=2), ImageSpec(16, 16, 1, 0), 3, ("xz",)).scores.H.eval()
     z = torch.randn(2, 3)
     h = z @ H.linear.weight.T + H.linear.bias
     for block in H.blocks:
