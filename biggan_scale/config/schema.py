@@ -175,6 +175,7 @@ class RunConfig:
     channels_last: bool = True  # memory layout of images, faster on most devices
     max_bad_rounds: int = 10  # rounds in a row with a batch or gradient that is not finite, before rolling back
     max_rollbacks: int = 2  # returns to the last healthy checkpoint, each with fresh noise, before giving up
+    allow_changes: tuple[str, ...] = ()  # keys that may differ from what the run was started with, such as [optim.G.lr]
     ema: EmaConfig = field(default_factory=EmaConfig)  # the averaged weights
     checkpoint: CheckpointConfig = field(default_factory=CheckpointConfig)  # what is kept to resume from
     watchdog: WatchdogConfig = field(default_factory=WatchdogConfig)  # ranks that hang or hold the others up

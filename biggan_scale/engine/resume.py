@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from biggan_scale.config.errors import CheckpointError, ConfigError
+from biggan_scale.config.errors import CheckpointError, ConfigError, did_you_mean
 
 # What may change between two starts of one run: how far, how fast, how often it is written down.
 FREE = (
     "run_dir",
+    "allow_changes",
     "until",
     "micro_batch",
     "parallel",
@@ -34,13 +35,21 @@ def check_same_experiment(before: Mapping[str, Any], after: Mapping[str, Any], r
     """Compare the config a run was started with to the one it is resumed with (as trees).
 
     Raises:
-        ConfigError: names every key that changed and would change the result.
+        ConfigError: names every key that changed, would change the result and is not among the new one's `allow_changes`.
     """
     old, new = dict(_leaves(before)), dict(_leaves(after))
-    changed = [key for key in sorted(old.keys() | new.keys()) if old.get(key) != new.get(key) and not _is_free(key)]
+    keys = old.keys() | new.keys()
+    allowed = tuple(after.get("allow_changes", ()))
+    for name in allowed:
+        if not any(_is_under(key, name) for key in keys):
+            raise ConfigError(f"allow_changes: there is no key '{name}'; {did_you_mean(name, sorted(keys))}")
+    changed = [k for k in sorted(keys) if old.get(k) != new.get(k) and not any(_is_under(k, name) for name in (*FREE, *allowed))]
     if changed:
         changes = ", ".join(f"{key}: {old.get(key)} -> {new.get(key)}" for key in changed)
-        raise ConfigError(f"run_dir {run_dir} was started with another config ({changes}); put it back, or start anew in another run_dir")
+        raise ConfigError(
+            f"run_dir {run_dir} was started with another config ({changes}); put it back, start anew in another run_dir, "
+            f"or go on with the change by allow_changes='[{', '.join(changed)}]'"
+        )
 
 
 def check_same_data(before: str, after: str, path: str, checkpoint: str) -> None:
@@ -54,8 +63,8 @@ def check_same_data(before: str, after: str, path: str, checkpoint: str) -> None
         )
 
 
-def _is_free(key: str) -> bool:
-    return any(key == free or key.startswith(f"{free}.") for free in FREE)
+def _is_under(key: str, name: str) -> bool:
+    return key == name or key.startswith(f"{name}.")
 
 
 def _leaves(tree: Mapping[str, Any], prefix: str = "") -> list[tuple[str, Any]]:

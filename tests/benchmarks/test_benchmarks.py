@@ -54,3 +54,8 @@ def test_fashion_mnist_tells_an_untrained_model_from_real_images(tmp_path: Path)
     assert found["real_test"]["accuracy"] > 0.85
     assert found["real_train"]["frechet"] < 2 < 20 < found["untrained"]["frechet"]
     assert found["untrained"]["accuracy"] < 0.2
+
+
+def test_saving_compares_the_two_ways() -> None:
+    found = json.loads(run(ROOT / "benchmarks/saving.py", "--megabytes", "8", "--rounds", "1", cwd=ROOT))
+    assert found["ratio"] == pytest.approx(found["stall_s synchronous"] / found["stall_s beside"], rel=0.2)

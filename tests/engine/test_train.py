@@ -153,7 +153,7 @@ def test_changed_config_or_data_is_refused_by_name(shards: Path, tmp_path: Path)
     arguments = (*SETTINGS, "until=5 rounds", f"data.path={shards}", f"run_dir={tmp_path}")
     assert finish(train(*arguments))[0] == 0
     code, stderr = finish(train(*arguments, "optim.G.lr=1e-3"))
-    assert code == 2 and "optim.G.lr: 0.0002 -> 0.001" in stderr
+    assert code == 2 and "optim.G.lr: 0.0002 -> 0.001" in stderr and "allow_changes='[optim.G.lr]'" in stderr
     other = Path(shutil.copytree(shards, tmp_path / "other"))
     description = json.loads((other / "dataset.json").read_text())
     description["classes"] = [*description["classes"][:-1], "renamed"]
