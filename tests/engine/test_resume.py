@@ -42,5 +42,5 @@ def test_a_change_may_be_allowed_by_name_or_by_the_block_it_is_in(name: str) -> 
 
 
 def test_allowing_a_key_that_does_not_exist_is_refused() -> None:
-    with pytest.raises(ConfigError, match="there is no key 'game.d_step'; did you mean 'game.d_steps'"):
+    with pytest.raises(ConfigError, match=r"there is no key 'game\.d_step'; did you mean 'game\.d_steps'"):
         check_same_experiment(*trees(allow_changes=["game.d_step"]), "run")
