@@ -5,6 +5,8 @@ The sheet has a row per class (or eight rows where there are none), then rows th
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor
 
@@ -18,8 +20,11 @@ CHUNK = 32  # images generated at once
 
 
 @torch.no_grad()
-def sheet(game: Game, config: SnapshotConfig, seed: int, device: torch.device, dtype: torch.dtype) -> Tensor:
-    """(C, H, W) uint8: the grid of samples over the interpolations, from the weights the game holds now, in eval mode."""
+def sheet(game: Game, config: SnapshotConfig, seed: int, device: torch.device, dtype: torch.dtype, check: Callable[[], object]) -> Tensor:
+    """(C, H, W) uint8: the grid of samples over the interpolations, from the weights the game holds now, in eval mode.
+
+    `check` is called before each chunk, and may raise to break off.
+    """
     rows = min(game.spec.num_classes, config.rows) or UNCONDITIONAL_ROWS
     columns = config.columns
     labels = torch.arange(rows, device=device).repeat_interleave(columns) if game.spec.num_classes else None
@@ -30,10 +35,10 @@ def sheet(game: Game, config: SnapshotConfig, seed: int, device: torch.device, d
         a, b = _pick(draw, i * columns % (rows * columns)), _pick(draw, (i * columns + 1) % (rows * columns))
         draws += [game.interpolate(a, b, t / max(columns - 1, 1)) for t in range(columns)]
     everything = {name: torch.cat([d[name] for d in draws]) for name in draw}
-    parts = [
-        game.generate({name: t[i : i + CHUNK] for name, t in everything.items()})
-        for i in range(0, len(next(iter(everything.values()))), CHUNK)
-    ]
+    parts = []
+    for i in range(0, len(next(iter(everything.values()))), CHUNK):
+        check()
+        parts.append(game.generate({name: t[i : i + CHUNK] for name, t in everything.items()}))
     return tile(to_uint8(torch.cat(parts)), columns)
 
 

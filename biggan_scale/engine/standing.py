@@ -5,7 +5,7 @@ Snapshots, samples and exports of one checkpoint use the same batches, so they s
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
 
@@ -20,11 +20,15 @@ from biggan_scale.nn import standing
 LARGEST_BATCH = 64  # those of training may not fit the device at hand
 
 
-def make(game: Game, config: RunConfig, device: torch.device, dtype: torch.dtype) -> str:
-    """Replace the game's batch-norm statistics by standing ones, if the config asks for them; says which it has now."""
+def make(game: Game, config: RunConfig, device: torch.device, dtype: torch.dtype, check: Callable[[], object] = lambda: None) -> str:
+    """Replace the game's batch-norm statistics by standing ones, if the config asks for them; says which it has now.
+
+    `check` is called before each batch, and may raise to break off.
+    """
     size, number = min(config.batch_size, LARGEST_BATCH), config.ema.standing_batches
 
     def generate(batch: int) -> Tensor:
+        check()
         noise = Noise(config.seed, range(batch * size, (batch + 1) * size), "standing", device, dtype)
         return game.generate(game.latents(noise))
 
@@ -33,11 +37,11 @@ def make(game: Game, config: RunConfig, device: torch.device, dtype: torch.dtype
 
 
 @contextmanager
-def made(game: Game, config: RunConfig, device: torch.device, dtype: torch.dtype) -> Iterator[None]:
+def made(game: Game, config: RunConfig, device: torch.device, dtype: torch.dtype, check: Callable[[], object]) -> Iterator[None]:
     """Inside, the game is in eval mode and has its standing statistics; after, it is in training with its own again."""
     buffers = [buffer.clone() for buffer in game.buffers()]
     try:
-        make(game, config, device, dtype)
+        make(game, config, device, dtype, check)
         yield
     finally:
         for buffer, before in zip(game.buffers(), buffers, strict=True):

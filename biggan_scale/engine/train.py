@@ -188,8 +188,13 @@ class Run:
             return
         self.watchdog.at("drawing samples")
         game, device, dtype = self.engine.game, self.ranks.device, self.engine.precision.dtype
-        with self.engine.ema.applied(), standing.made(game, self.config, device, dtype):
-            pixels = snapshot.sheet(game, self.config.snapshot, self.config.seed, device, dtype)
+        check = self.stop.check_here
+        try:
+            with self.engine.ema.applied(), standing.made(game, self.config, device, dtype, check):
+                pixels = snapshot.sheet(game, self.config.snapshot, self.config.seed, device, dtype, check)
+        except Preempted:
+            self._say("a signal came: the sheet of samples of this moment is left out")
+            return
         name = checkpoint.directory_name(self.engine.clock.nimg)
         save_png(pixels, self.run_dir.samples / f"{name}.png")
         self.log.image("samples", pixels, self.engine.clock.nimg)
