@@ -37,8 +37,9 @@ images = model.sample(num=16, seed=0, truncation=0.5{classes})  # (16, {channels
 ```
 
 The same seed gives the same images. `truncation` restricts the latents: the smaller, the more typical and the less varied the
-images; None is the prior as trained. `model.generator(z, y)` is the network itself. Without biggan_scale: `model.safetensors` holds
-plain weights, nothing needs to be normalised or averaged; `config.json` says which network they belong to.
+images; None is the prior as trained. `model.generator(z, y)` is the network itself.{encoder}
+
+Without biggan_scale: `model.safetensors` holds plain weights, nothing needs to be normalised or averaged; `config.json` says which network they belong to.
 
 ## How it was made
 
@@ -57,6 +58,9 @@ showed, its gaps and biases included, and can resemble single training images.{l
 
 No evaluation is recorded in this export.
 """
+
+ENCODER = """ `model.encoder(images)` gives the latent vectors
+of images, which the generator turns into reconstructions; `model.encoder.features(images)` gives what a classifier may start from."""
 
 
 def text(model: Model) -> str:
@@ -79,6 +83,7 @@ def text(model: Model) -> str:
         width=spec.width,
         settings=_listed({key: _at(to_tree(config), key) for key in SETTINGS}),
         provenance=_listed(model.provenance),
+        encoder=ENCODER if "E" in model.game.averaged() else "",
         labels=f" Labels are numbers, 0 to\n{spec.num_classes - 1}, as in the training data." if spec.num_classes else "",
     )
 

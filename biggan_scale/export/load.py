@@ -69,7 +69,11 @@ class Model:
 
     @property
     def encoder(self) -> nn.Module:
-        """E(images). Raises: ConfigError where the game has none."""
+        """E(images): latent vectors (N, dim) of images (N, C, H, W) in [-1, 1]; `.features(images)` is what a linear probe reads.
+
+        Raises:
+            ConfigError: the game has none.
+        """
         return self._network("E", "encoder")
 
     def sample(self, num: int, seed: int = 0, truncation: float | None = None, classes: Sequence[int] | None = None) -> Tensor:
