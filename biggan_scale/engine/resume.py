@@ -25,6 +25,7 @@ FREE = (
     "checkpoint",
     "log",
     "snapshot",
+    "health",
     "slurm",
 )
 
