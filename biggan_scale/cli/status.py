@@ -36,11 +36,13 @@ def read(run_dir: Path) -> dict[str, Any]:
     """All there is to say about a run.
 
     state: running, preempted, stopped, complete or failed; a run that says running and whose process is gone has failed.
-    health: ok, a list of what was not finite at the last record, or unknown before the first.
+    health: ok; what was not finite at the last record, and the alarms of health.json, in words; unknown before there is either.
+    alarms: those of health.json, as it has them; left out as long as nothing has been measured.
     """
     recorded = _json(run_dir / "state.json")
     if recorded is None:
         raise ConfigError(f"{run_dir} is not a run directory: it has no readable state.json")
+    health = _json(run_dir / "health.json")
     last = _last_record(run_dir / "metrics.jsonl")
     starts = [attempt for attempt in _json_lines(run_dir / "attempts.jsonl") if attempt.get("event") == "start"]
     status = {
@@ -52,8 +54,10 @@ def read(run_dir: Path) -> dict[str, Any]:
         "img_per_s": last.get("img_per_s"),
         "checkpoint": _checkpoint(run_dir / "checkpoints"),
         "restarts": max(len(starts) - 1, 0),
-        "health": _health(last),
+        "health": _health(last, health),
     }
+    if health is not None:
+        status["alarms"] = health.get("alarms", [])
     if status["state"] == "running" and _owner_is_gone(recorded):
         owner = f"process {recorded['pid']} on {recorded['host']}"
         status |= {"state": "failed", "reason": f"{owner} died without a word; run the same command again to resume", "requeue": True}
@@ -105,10 +109,13 @@ def _checkpoint(folder: Path) -> dict[str, Any] | None:
     return None
 
 
-def _health(record: dict[str, Any]) -> str:
-    if not record:
+def _health(record: dict[str, Any], health: dict[str, Any] | None) -> str:
+    if not record and health is None:
         return "unknown"
-    return ", ".join(f"{name} is not finite" for name, value in record.items() if value is None) or "ok"
+    problems = [f"{name} is not finite" for name, value in record.items() if value is None and not name.startswith("health/")]
+    for alarm in (health or {}).get("alarms", []):
+        problems.append(f"{alarm['name']}{'' if alarm['confirmed'] else ' (suspected)'}: {alarm['means']}; {alarm['advice']}")
+    return ", ".join(problems) or "ok"
 
 
 def _last_record(path: Path) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from biggan_scale.config.errors import (
     Preempted,
     UserError,
 )
+from biggan_scale.config.health import HealthConfig
 from biggan_scale.config.load import Loaded, config_from_tree, load_config, to_tree
 from biggan_scale.config.schedule import Schedule
 from biggan_scale.config.schema import (
@@ -35,6 +36,7 @@ __all__ = [
     "Duration",
     "EmaConfig",
     "EnvironmentFault",
+    "HealthConfig",
     "ImageSpec",
     "Loaded",
     "LogConfig",

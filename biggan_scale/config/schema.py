@@ -13,6 +13,7 @@ from typing import Literal
 from biggan_scale.config.component import Part, part
 from biggan_scale.config.duration import Duration
 from biggan_scale.config.errors import ConfigError
+from biggan_scale.config.health import HealthConfig
 from biggan_scale.config.schedule import Schedule
 from biggan_scale.config.slurm import SlurmConfig
 from biggan_scale.config.spec import ImageSpec
@@ -181,6 +182,7 @@ class RunConfig:
     watchdog: WatchdogConfig = field(default_factory=WatchdogConfig)  # ranks that hang or hold the others up
     log: LogConfig = field(default_factory=LogConfig)  # what is said while training
     snapshot: SnapshotConfig = field(default_factory=SnapshotConfig)  # grids of samples
+    health: HealthConfig = field(default_factory=HealthConfig)  # signs of a collapse that are watched
     slurm: SlurmConfig = field(default_factory=SlurmConfig)  # what a job asks of Slurm
 
     def __post_init__(self) -> None:

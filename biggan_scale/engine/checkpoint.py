@@ -20,7 +20,7 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -115,10 +115,16 @@ def state_sha256(files: Mapping[str, Mapping[str, Any]]) -> str:
     return hashlib.sha256("".join(files[name]["sha256"] for name in STATE_FILES).encode()).hexdigest()
 
 
-def retain(folder: Path, keep: int) -> None:
-    """Delete all but the newest `keep` valid checkpoints (never fewer than two). Invalid ones do not count."""
+def retain(folder: Path, keep: int, pins: Collection[Path] = ()) -> None:
+    """Delete all but the newest `keep` valid checkpoints (never fewer than two), the last healthy one, and those pinned.
+
+    Invalid ones do not count, and neither does what is kept beyond the newest.
+    """
     valid = [path for path in checkpoints(folder) if problem_of(path, deep=False) is None]
+    pinned = {*pins, last_healthy(folder, deep=False)}
     for path in valid[max(keep, MIN_KEPT) :]:
+        if path in pinned:
+            continue
         doomed = path.with_name(f".del_{path.name}")
         os.rename(path, doomed)  # from here on nobody takes a half-deleted directory for a checkpoint
         shutil.rmtree(doomed, ignore_errors=True)
@@ -187,10 +193,10 @@ def newest_valid(folder: Path, warn: Callable[[str], None]) -> Path | None:
     return None
 
 
-def last_healthy(folder: Path) -> Path | None:
+def last_healthy(folder: Path, *, deep: bool = True) -> Path | None:
     """The newest valid checkpoint whose manifest does not say `"healthy": false`; None if there is none."""
     for path in checkpoints(folder):
-        if problem_of(path) is None and manifest_of(path).get("healthy", True):
+        if problem_of(path, deep=deep) is None and manifest_of(path).get("healthy", True):
             return path
     return None
 

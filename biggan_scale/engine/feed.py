@@ -24,8 +24,12 @@ from biggan_scale.engine.loop import Engine
 from biggan_scale.games.base import Batch
 
 
-def open_checked(config: RunConfig) -> Dataset | Stream:
+def open_checked(config: RunConfig, key: str = "data.path") -> Dataset | Stream:
     """The data set, or the stream, of a config.
+
+    Args:
+        config: the run.
+        key: where data.path was given, for messages.
 
     Raises:
         DataError: missing or damaged. ConfigError: its images are not what the config says.
@@ -41,12 +45,11 @@ def open_checked(config: RunConfig) -> Dataset | Stream:
     have, want = (dataset.height, dataset.width, dataset.channels), (spec.height, spec.width, spec.channels)
     if have != want:
         raise ConfigError(
-            f"data.path {config.data.path}: images are {_size(have)}, the config says {_size(want)}; "
-            "change data.resolution or data.channels"
+            f"{key} {data.path}: images are {_size(have)}, the config says {_size(want)}; change data.resolution or data.channels"
         )
     if spec.num_classes and spec.num_classes != dataset.num_classes:
         raise ConfigError(
-            f"data.path {config.data.path}: has {dataset.num_classes} classes, the config says data.num_classes={spec.num_classes}; "
+            f"{key} {data.path}: has {dataset.num_classes} classes, the config says data.num_classes={spec.num_classes}; "
             f"allowed: {dataset.num_classes}, or 0 to train without labels"
         )
     return dataset

@@ -27,6 +27,7 @@ FREE = (
     "watchdog",
     "log",
     "snapshot",
+    "health",
     "slurm",
 )
 

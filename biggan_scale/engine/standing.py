@@ -14,6 +14,7 @@ from torch import Tensor
 
 from biggan_scale.config import RunConfig
 from biggan_scale.dist.seeds import Noise
+from biggan_scale.engine.untouched import untouched
 from biggan_scale.games.base import Game
 from biggan_scale.nn import standing
 
@@ -39,11 +40,6 @@ def make(game: Game, config: RunConfig, device: torch.device, dtype: torch.dtype
 @contextmanager
 def made(game: Game, config: RunConfig, device: torch.device, dtype: torch.dtype, check: Callable[[], object]) -> Iterator[None]:
     """Inside, the game is in eval mode and has its standing statistics; after, it is in training with its own again."""
-    buffers = [buffer.clone() for buffer in game.buffers()]
-    try:
+    with untouched(game):
         make(game, config, device, dtype, check)
         yield
-    finally:
-        for buffer, before in zip(game.buffers(), buffers, strict=True):
-            buffer.copy_(before)
-        game.train()

@@ -27,6 +27,7 @@ from biggan_scale.dist import process_group
 from biggan_scale.engine import checkpoint, snapshot, standing
 from biggan_scale.engine.agreement import check_ranks_agree
 from biggan_scale.engine.feed import Feed, open_checked
+from biggan_scale.engine.health.watch import Health
 from biggan_scale.engine.log import Log, round_to
 from biggan_scale.engine.loop import Engine
 from biggan_scale.engine.resume import check_same_data, check_same_experiment
@@ -70,6 +71,7 @@ class Run:
         self.log: Log | None = None
         self.saver: Saver | None = None
         self.opened = ExitStack()  # what is opened at a place in the data, and anew after a roll-back
+        self.health: Health | None = None
         self.nimg = 0  # where the run stands, as its files tell
         self.saved_nimg: int | None = None
 
@@ -102,11 +104,16 @@ class Run:
                 break
             before = self.engine.clock.nimg
             pending.append(self.engine.round(batches))
+            if self.health is not None:
+                self.health.watch(pending[-1])
             rounds_played += 1
             self.nimg = nimg = self.engine.clock.nimg
             if rounds_played <= ROUNDS_CHECKED:
                 check_ranks_agree(self.engine.game, f"after round {self.engine.clock.round}")
             if self.engine.bad_rounds and self._judge_bad_round():
+                pending = []
+                continue
+            if self.config.health.every is not None and self._due(self.config.health.every, before) and self._judge_health():
                 pending = []
                 continue
             if self._due(self.config.log.every, before):
@@ -180,6 +187,7 @@ class Run:
         values["data/bad_samples"] = float(num_bad)  # since this start
         if self.ranks.world > 1:
             values["ranks/skew"] = round_to(skew, 3)
+        values |= self.health.unlogged() if self.health is not None else {}
         self.log.write(self.engine.clock.nimg, self.engine.clock.round, values)
         self._verdict("running", "")
 
@@ -207,6 +215,7 @@ class Run:
 
     def _save_on_main(self) -> None:
         assert self.run_dir is not None
+        crossed = [] if self.health is None else self.health.crossed
         about = {
             "time": now(),
             "version": __version__,
@@ -214,7 +223,8 @@ class Run:
             "world": self.ranks.world,
             "data_fingerprint": self.dataset.fingerprint,
             "config": self.loaded.tree,
-            "healthy": self.engine.bad_rounds == 0,
+            "healthy": self.engine.bad_rounds == 0 and not crossed,
+            "health": {"nimg": self.health and self.health.measured_nimg, "crossed": crossed},
         }
         assert self.saver is not None
         self.saver.save(self.engine.state_dict(), about)
@@ -247,6 +257,8 @@ class Run:
         engine.renew_noise(rollbacks)
         self.nimg = self.saved_nimg = engine.clock.nimg
         self._open()
+        if self.health is not None:
+            self.health.rewind()
         self._say(f"{where}; rolled back to {path.name} with fresh noise ({rollbacks} of {allowed})")
 
     def _last_healthy(self) -> Path | None:
@@ -258,6 +270,14 @@ class Run:
                 if newer.name > path.name:
                     checkpoint.set_aside(newer)
         return path
+
+    def _judge_health(self) -> bool:
+        """Rank 0 measures, the others wait for its word. Whether there was an alarm for which the run has been rolled back."""
+        reason = process_group.on_main(lambda: self.health.measure() if self.health is not None else None)
+        if reason is None or not self.config.health.roll_back:
+            return False
+        self._roll_back(reason)
+        return True
 
     # start and end
 
@@ -281,6 +301,7 @@ class Run:
         assert limit is not None
         self.watchdog = stack.enter_context(Watchdog(limit, self.ranks, Path(self.config.run_dir) / "stacks", self._hung))
         self.engine.tell = self.watchdog.at
+        process_group.on_main(self._start_health)
         if self.run_dir is not None:
             self.saver = Saver(self.run_dir.checkpoints, self.config.checkpoint.keep, self._say)
             stack.callback(self.saver.close)
@@ -292,6 +313,11 @@ class Run:
         if self.run_dir is not None:
             until = self.config.until.images(self.engine.images_per_round)
             self.log = self.opened.enter_context(Log(self.run_dir.path, self.nimg, until, tensorboard=self.config.log.tensorboard))
+
+    def _start_health(self) -> None:
+        assert self.run_dir is not None
+        if self.config.health.every is not None:
+            self.health = Health(self.engine, self.dataset, self.run_dir, self._say)
 
     def _check_progress(self) -> None:
         """A run that always fails at the same place is not tried for ever."""

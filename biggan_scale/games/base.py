@@ -145,6 +145,13 @@ class Game(nn.Module):
         """(B, C, H, W) images in [-1, 1] from what `latents` returned."""
         raise NotImplementedError
 
+    def scores(self, images: Tensor, labels: Tensor | None) -> Tensor | None:
+        """(B,) how real D holds these images to be, larger for more real, in at least float32; None where no player judges images.
+
+        The watch over a run's health asks, without gradients and in eval mode.
+        """
+        return None
+
     def interpolate(self, a: Draw, b: Draw, t: float) -> Draw:
         """The latents at fraction t of the way from a to b: vectors on the great circle, everything else (labels) from a."""
         return {name: slerp(a[name], b[name], t) if a[name].is_floating_point() and a[name].ndim == 2 else a[name] for name in a}

@@ -84,3 +84,6 @@ class Gan(Game):
 
     def generate(self, draw: Draw) -> Tensor:
         return self.G(draw["z"], draw.get("y"))
+
+    def scores(self, images: Tensor, labels: Tensor | None) -> Tensor:
+        return full_precision(self.D(images, labels))

@@ -107,6 +107,23 @@ def test_value_that_was_not_finite_shows_in_the_health(run_dir: Path, capsys: py
     assert status(run_dir, capsys)["health"] == "D/loss is not finite"
 
 
+def test_alarms_of_the_watch_are_told_in_words_and_as_they_are(run_dir: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    alarms = [
+        {"name": "collapse", "means": "images are alike", "advice": "go back", "confirmed": True, "value": 0.1, "limit": 0.3},
+        {"name": "won", "means": "D errs nowhere", "advice": "weaken D", "confirmed": False, "value": 0.01, "limit": 0.1},
+    ]
+    (run_dir / "health.json").write_text(json.dumps({"healthy": False, "alarms": alarms}))
+    found = status(run_dir, capsys)
+    assert found["alarms"] == alarms
+    assert found["health"] == "collapse: images are alike; go back, won (suspected): D errs nowhere; weaken D"
+
+
+def test_watch_without_alarms_is_ok(run_dir: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (run_dir / "health.json").write_text(json.dumps({"healthy": True, "alarms": []}))
+    found = status(run_dir, capsys)
+    assert (found["health"], found["alarms"]) == ("ok", [])
+
+
 def test_people_get_lines(run_dir: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["status", str(run_dir)]) == 0
     lines = capsys.readouterr().out.splitlines()

@@ -91,6 +91,23 @@ def test_retention_counts_only_valid_ones_and_keeps_two(tmp_path: Path) -> None:
     assert [p.name for p in checkpoint.checkpoints(tmp_path)] == [paths[3].name, paths[2].name, paths[1].name]
 
 
+def test_retention_keeps_the_last_healthy_one_and_what_is_pinned(tmp_path: Path) -> None:
+    healthy = {10: True, 20: True, 30: True, 40: False, 50: False, 60: False}
+    paths = {nimg: checkpoint.save(tmp_path, state(nimg), {"healthy": well}) for nimg, well in healthy.items()}
+    checkpoint.retain(tmp_path, keep=2, pins=[paths[10]])
+    assert checkpoint.checkpoints(tmp_path) == [paths[nimg] for nimg in (60, 50, 30, 10)]
+    assert checkpoint.last_healthy(tmp_path) == paths[30]
+    checkpoint.retain(tmp_path, keep=2)
+    assert checkpoint.checkpoints(tmp_path) == [paths[nimg] for nimg in (60, 50, 30)]
+
+
+def test_healthy_checkpoint_that_is_damaged_is_not_the_last_healthy_one(tmp_path: Path) -> None:
+    older, newer = saved(tmp_path, 10, 20)
+    damage(newer / "model.safetensors", "truncate")
+    for deep in (True, False):
+        assert checkpoint.last_healthy(tmp_path, deep=deep) == older
+
+
 def test_leftovers_of_a_death_are_swept_and_never_taken_for_checkpoints(tmp_path: Path) -> None:
     (path,) = saved(tmp_path, 10)
     (tmp_path / f".tmp_{path.name}_1").mkdir()
