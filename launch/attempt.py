@@ -12,10 +12,10 @@ import signal
 import socket
 import subprocess
 import sys
-import time
 from pathlib import Path
 
-from launch import record, slurm
+from biggan_scale.config.errors import EnvironmentFault
+from launch import again, packages, record, slurm
 from launch.decide import REQUEUE, Decision, Ending, decide
 
 ENDING_S = 60  # how long to wait for Slurm to end a job that has been requeued
@@ -24,10 +24,14 @@ ENDING_S = 60  # how long to wait for Slurm to end a job that has been requeued
 def main(argv: list[str]) -> int:
     run_dir, command = Path(argv[0]), argv[argv.index("--") + 1 :]
     job, restart = _job(), int(os.environ.get("SLURM_RESTART_COUNT", 0))
-    for number in (signal.SIGTERM, signal.SIGUSR2):
+    for number in (signal.SIGTERM, signal.SIGUSR2, signal.SIGINT):
         signal.signal(number, lambda *_: None)  # not SIG_IGN, which srun would inherit
     history = record.events(run_dir)
-    record.append(run_dir, "begin", job=job, restart=restart, host=socket.gethostname(), nodes=os.environ.get("SLURM_JOB_NODELIST"))
+    changed = packages.keep(record.folder(run_dir) / "packages.txt")
+    where = {"host": socket.gethostname(), "nodes": os.environ.get("SLURM_JOB_NODELIST"), "python": sys.executable}
+    record.append(run_dir, "begin", job=job, restart=restart, **where, packages_changed=changed)
+    if changed:
+        _say(f"packages have changed since the last attempt, and so may results: {', '.join(changed)}")
     if record.stop_file(run_dir).exists():
         return _end(run_dir, job, restart, 0, Decision("finish", "stopped", "stopped by request before it began"))
     exit_code = subprocess.run(command, check=False).returncode
@@ -72,23 +76,31 @@ def _end(run_dir: Path, job: str, restart: int, exit_code: int, decision: Decisi
 
 
 def _requeue(run_dir: Path, job: str) -> int:
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
     try:
         slurm.command("scontrol", "requeue", job)
-    except slurm.EnvironmentFault as error:
-        if _facts(job).get("JobState") == "RUNNING":  # else somebody was quicker
-            record.amend_state(
-                run_dir, state="preempted", requeue=True, reason=f"this job may not requeue itself ({error}); submit it again"
-            )
-            _say(f"cannot requeue: {error}; submit it again, or let the site requeue jobs that end with {REQUEUE}")
-            return REQUEUE
-    time.sleep(ENDING_S)  # Slurm ends this job now
+    except EnvironmentFault as refused:
+        if _facts(job).get("JobState", "RUNNING") == "RUNNING":  # else somebody was quicker
+            return _follow(run_dir, job, refused)
+    signal.sigtimedwait({signal.SIGTERM}, ENDING_S)  # by which Slurm ends this job now, and kills it KillWait later
+    return REQUEUE
+
+
+def _follow(run_dir: Path, job: str, refused: EnvironmentFault) -> int:
+    """This job may not begin again, so another is to go on."""
+    try:
+        _say(f"cannot requeue ({refused}); job {again.follow_up(run_dir, job, f'--dependency=afterany:{job}')} goes on")
+    except EnvironmentFault as error:
+        way_out = f"neither requeued ({refused}) nor followed by another job ({error}); biggan-launch requeue {run_dir} goes on"
+        record.amend_state(run_dir, reason=way_out, requeue=True)
+        _say(way_out)
     return REQUEUE
 
 
 def _facts(job: str) -> dict[str, str]:
     try:
         return slurm.job_facts(slurm.command("scontrol", "show", "job", "-o", job))
-    except slurm.EnvironmentFault as error:
+    except EnvironmentFault as error:
         _say(f"Slurm does not say what becomes of this job: {error}")
         return {}
 

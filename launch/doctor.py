@@ -1,7 +1,8 @@
 """find out what would go wrong, before a long run does
 
 Asks this machine, Slurm, and by a job of some seconds the nodes: whether they share the run directory, find each other by name and port,
-have the same torch, and let signals through. Says in words what is wrong. Takes the flags of submit.
+have the same torch, let signals through, and can ask Slurm; and whether jobs may be requeued. Says in words what is wrong. Takes the
+flags of submit.
 """
 
 from __future__ import annotations
@@ -19,10 +20,11 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from biggan_scale.config.errors import EnvironmentFault
-from launch import job, options, render, slurm
+from launch import job, options, render, site, slurm
+from launch.site import BAD, GOOD, NOTE, Finding
 
 PATIENCE_S = 90  # for the nodes to be free, and to answer
-GOOD, BAD, NOTE = "ok", "WRONG", "note"
+OF_BATCH_ONLY = ("requeue", "open-mode", "output", "signal", "time", "mail-type", "mail-user")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -31,15 +33,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     planned = job.plan(args.config, args.overrides, "torchrun")  # one task per node
-    findings = [*commands(), *site()]
+    findings = [*commands(), *site.findings(planned.config.slurm.partition)]
     if all(kind != BAD for kind, _ in findings):
-        findings += nodes(planned)
+        findings += [*site.requeueing(options_of_sbatch(planned)), *nodes(planned)]
     for kind, text in findings:
         print(f"{kind:6}{text}")
     return EnvironmentFault.exit_code if any(kind == BAD for kind, _ in findings) else 0
 
 
-def commands() -> Iterator[tuple[str, str]]:
+def commands() -> Iterator[Finding]:
     """What must be installed here."""
     for name in ("sbatch", "srun", "squeue", "scontrol", "scancel"):
         if shutil.which(name) is None:
@@ -50,31 +52,13 @@ def commands() -> Iterator[tuple[str, str]]:
         yield NOTE, "submitit is not installed: use --backend torchrun, or pip install 'biggan_scale[slurm]'"
 
 
-def site() -> Iterator[tuple[str, str]]:
-    """What Slurm's configuration means for a run."""
-    try:
-        text = slurm.command("scontrol", "show", "config")
-    except EnvironmentFault as error:
-        yield BAD, str(error)
-        return
-    pairs = (line.partition("=") for line in text.splitlines() if "=" in line)
-    facts = {key.strip(): value.strip() for key, _, value in pairs}
-    yield GOOD, f"Slurm {facts.get('SLURM_VERSION', '?')}, cluster {facts.get('ClusterName', '?')}"
-    if facts.get("JobRequeue") == "0":
-        yield NOTE, "JobRequeue=0: jobs are requeued only because ours ask for it (--requeue); some sites forbid that too"
-    mode = facts.get("PreemptMode", "")
-    if "CANCEL" in mode:
-        yield NOTE, f"PreemptMode={mode}: a preempted job is ended for good unless it is quicker; submit takes the run up again"
-    user_signal = "preempt_send_user_signal" in facts.get("SlurmctldParameters", "")
-    yield GOOD, f"preemption sends {'SIGUSR2 and ' * user_signal}SIGTERM; a run saves at either, in the grace time of the partition"
-    yield GOOD, f"KillWait {facts.get('KillWait', '?')}: the time to save after scancel and scontrol requeue"
-    try:
-        slurm.command("sacct", "-n", "-X", "-P", "-o", "JobID,State,NodeList", "-j", "1")
-    except EnvironmentFault:
-        yield NOTE, "sacct does not answer: status knows of ended jobs only as long as Slurm remembers them"
+def options_of_sbatch(planned: job.Job, without: Sequence[str] = ("output", "mail-type", "mail-user")) -> list[str]:
+    """What the run would ask of Slurm, as options on a command line."""
+    asked = render.directives(planned.config, planned.backend, planned.logs)
+    return [f"--{name}" if value is True else f"--{name}={value}" for name, value in asked.items() if name not in without]
 
 
-def nodes(planned: job.Job) -> Iterator[tuple[str, str]]:
+def nodes(planned: job.Job) -> Iterator[Finding]:
     """What the nodes say, in a step of some seconds. They are asked for as the job would ask."""
     planned.run_dir.mkdir(parents=True, exist_ok=True)
     with TemporaryDirectory(prefix=".doctor-", dir=planned.run_dir) as folder:
@@ -87,7 +71,7 @@ def nodes(planned: job.Job) -> Iterator[tuple[str, str]]:
     yield from judge(answers, planned.config.slurm.nodes, planned.run_dir)
 
 
-def judge(answers: Sequence[dict[str, Any]], num_nodes: int, run_dir: Path) -> Iterator[tuple[str, str]]:
+def judge(answers: Sequence[dict[str, Any]], num_nodes: int, run_dir: Path) -> Iterator[Finding]:
     """What the nodes' answers mean."""
     yield (GOOD if len(answers) == num_nodes else BAD), f"{len(answers)} of {num_nodes} nodes answered"
     here = _version("torch")
@@ -105,15 +89,16 @@ def judge(answers: Sequence[dict[str, Any]], num_nodes: int, run_dir: Path) -> I
             wrong.append("has no torch in its Python: slurm.python, slurm.setup or slurm.container_image say which")
         elif node["torch"] != here:
             wrong.append(f"has torch {node['torch']}, here it is {here}: runs go on exactly only with the same")
+        if not node["asks_slurm"]:
+            wrong.append("cannot ask Slurm (scontrol): a stopped run would wait for biggan-launch requeue")
         if node["shared"] and not node["signal"]:
             wrong.append("got no SIGUSR2: something between Slurm and Python keeps signals to itself, and a preempted run would not save")
-        yield (BAD if wrong else GOOD), f"{node['host']}: " + ("; ".join(wrong) or "shares the folder, resolves, connects, hears signals")
+        told = "; ".join(wrong) or "shares the folder, resolves, connects, asks Slurm, hears signals"
+        yield (BAD if wrong else GOOD), f"{node['host']}: {told}"
 
 
 def _ask(planned: job.Job, folder: Path) -> list[dict[str, Any]]:
-    asked = render.directives(planned.config, planned.backend, folder)
-    not_srun = ("requeue", "open-mode", "output", "signal", "time", "mail-type", "mail-user")
-    wanted = [f"--{name}" if value is True else f"--{name}={value}" for name, value in asked.items() if name not in not_srun]
+    wanted = options_of_sbatch(planned, without=OF_BATCH_ONLY)
     code = f"export PYTHONPATH={render.quoted(job.snapshot.ROOT)}"
     head = 'HEAD=$(scontrol show hostnames "$SLURM_JOB_NODELIST" | head -n 1)'
     python = render.quoted(Path(planned.config.slurm.python or sys.executable))

@@ -6,11 +6,13 @@ A job is written to RUN/launch (config, code, script) before it is queued; `laun
 from __future__ import annotations
 
 import os
+import re
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from biggan_scale.cli import train
 from biggan_scale.config import Loaded, RunConfig, load_config, micro_batches
 from biggan_scale.config.errors import ConfigError, EnvironmentFault
 from launch import record, render, slurm, snapshot
@@ -36,6 +38,13 @@ class Job:
     def logs(self) -> Path:
         return self.run_dir / "logs"
 
+    def summary(self) -> str:
+        """What people are told of the job before it is queued."""
+        asked = self.config.slurm
+        nodes = f"{asked.nodes} node{'s' * (asked.nodes > 1)} with {asked.ranks} process{'es' * (asked.ranks > 1)} each"
+        limit = f", {asked.time} an attempt" if asked.time else ""
+        return f"{train.summary(self.loaded, asked.world)}\non {nodes}, by {self.backend}{limit}"
+
 
 def plan(page: str, overrides: Sequence[str], backend: str) -> Job:
     """The job for a page, checked for the ranks it asks for.
@@ -43,15 +52,30 @@ def plan(page: str, overrides: Sequence[str], backend: str) -> Job:
     Raises:
         ConfigError: with all that is wrong.
     """
-    config = load_config(page, overrides).config
+    loaded = load_config(page, overrides)
+    config, shared = loaded.config, loaded.config.slurm.shared_paths
+    micro_batches(config, config.slurm.world)
+    refuse_local(Path(config.run_dir), shared)
     absolute = [f"run_dir={Path(config.run_dir).absolute()}"]
-    if "://" not in config.data.path and Path(config.data.path).exists():
+    if _is_folder(config.data.path):
+        _refuse_missing_data(loaded)
+        refuse_local(Path(config.data.path), shared, "data.path")
         absolute.append(f"data.path={Path(config.data.path).absolute()}")
-    job = Job(load_config(page, [*overrides, *absolute]), backend)
-    micro_batches(job.config, job.config.slurm.world)
-    refuse_local(job.run_dir, job.config.slurm.shared_paths)
-    slurm.refuse_unknown_partition(job.config.slurm.partition)
-    return job
+    slurm.refuse_unknown_partition(config.slurm.partition)
+    slurm.refuse_container_without_plugin(config.slurm.container_image)
+    return Job(load_config(page, [*overrides, *absolute]), backend)
+
+
+def _is_folder(data: str) -> bool:
+    """Whether data.path is a folder of shards: no URL, and neither packaged:NAME nor stream:URL."""
+    return not re.match(r"[a-z0-9+]+:", data)
+
+
+def _refuse_missing_data(loaded: Loaded) -> None:
+    path = loaded.config.data.path
+    if not Path(path).is_dir():
+        where = loaded.origins["data.path"]
+        raise ConfigError(f"{where}: data.path {path} is not a folder; biggan-data pack --source IMAGES --out {path} makes one")
 
 
 def script(job: Job, code: Path) -> str:

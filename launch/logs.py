@@ -1,7 +1,7 @@
 """show the log of a run's job
 
 It has all attempts of the job, and the lines of the training processes with their rank in front. With -f it goes on until the job
-has ended, whatever happens to the job in between.
+has ended, and any that follows it, whatever happens in between.
 """
 
 from __future__ import annotations
@@ -52,5 +52,8 @@ def follow(run_dir: Path, id: str) -> None:
         sys.stdout.write(new.decode(errors="replace"))
         sys.stdout.flush()
         if ended:
-            return
+            successor = runs.last_job(run_dir)
+            if successor == id:
+                return
+            id, position, asked, ended = successor, 0, 0.0, False
         time.sleep(POLL_S)

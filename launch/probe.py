@@ -1,6 +1,7 @@
 """`python -m launch.probe FOLDER HEAD PORT`: one node's answers to `biggan-launch doctor`, as a line of JSON. Standard library only.
 
-Does HEAD resolve here, is FOLDER the one that the login node sees, can a port be reached, which torch is here, and does a signal arrive?
+Does HEAD resolve here, is FOLDER the one that the login node sees, can a port be reached, does Slurm answer, which torch is here, and does
+a signal arrive?
 Tells that it is ready, and in which job, by a file's name, and then waits for SIGUSR2.
 """
 
@@ -11,6 +12,7 @@ import json
 import os
 import signal
 import socket
+import subprocess
 import sys
 import time
 from pathlib import Path
@@ -23,7 +25,7 @@ def main(folder: Path, head: str, port: int) -> None:
     signal.signal(signal.SIGUSR2, lambda number, _: received.append(number))
     rank = int(os.environ.get("SLURM_PROCID", 0))
     answers = {"host": socket.gethostname(), "python": sys.version.split()[0], "torch": _torch(), "shared": (folder / "token").exists()}
-    answers |= {"resolves": _address(head), "reaches": _listen(port) if rank == 0 else _reach(head, port)}
+    answers |= {"asks_slurm": _asks_slurm(), "resolves": _address(head), "reaches": _listen(port) if rank == 0 else _reach(head, port)}
     if answers["shared"]:
         (folder / f"ready-{rank}-{os.environ['SLURM_JOB_ID']}").touch()
     deadline = time.monotonic() + WAIT_S
@@ -37,6 +39,15 @@ def _torch() -> str:
         return importlib.metadata.version("torch")
     except importlib.metadata.PackageNotFoundError:
         return ""
+
+
+def _asks_slurm() -> bool:
+    """As launch/attempt.py does, before it has its job requeued."""
+    try:
+        asked = ["scontrol", "show", "job", os.environ["SLURM_JOB_ID"]]
+        return subprocess.run(asked, stdin=subprocess.DEVNULL, capture_output=True, timeout=WAIT_S, check=False).returncode == 0
+    except (FileNotFoundError, subprocess.TimeoutExpired):
+        return False
 
 
 def _address(name: str) -> str:

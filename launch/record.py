@@ -3,7 +3,9 @@
 config.yaml      the resolved configuration that the job runs
 job.sh           the batch script
 code-DIGEST/     the snapshot of the code
-jobs.jsonl       one line per event: submitted (what, by whom, from where), begin and end of each attempt, asked (a person wants more)
+packages.txt     the packages of the Python that ran the last attempt
+jobs.jsonl       one line per event: submitted (what, by whom, from where), begin and end of each attempt, follow-up (a further job, where
+                 Slurm does not requeue), asked (a person wants more)
 STOP             a person wants no further attempt
 
 A sweep's directory has the runs in it, and of these only job.sh, the code, and sweep.json: the settings of each run.
@@ -38,8 +40,8 @@ def events(run_dir: Path) -> list[dict[str, Any]]:
 
 
 def job_ids(run_dir: Path) -> list[str]:
-    """The jobs of a run, oldest first; also one whose script was queued by hand."""
-    return list(dict.fromkeys(event["job"] for event in events(run_dir) if event["event"] in ("submitted", "begin")))
+    """The jobs of a run, oldest first; also one whose script was queued by hand, and follow-ups."""
+    return list(dict.fromkeys(event["job"] for event in events(run_dir) if event["event"] in ("submitted", "begin", "follow-up")))
 
 
 def ask_again(run_dir: Path) -> None:

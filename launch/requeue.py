@@ -1,14 +1,16 @@
 """start a run's job again
 
-A running one is told to save first; an ended one goes on from its newest checkpoint. The counts of failed starts begin anew, since
-somebody has had a look.
+A running one is told to save first; an ended one goes on from its newest checkpoint, in a new job where Slurm does not requeue the old one.
+The counts of failed starts begin anew, since somebody has had a look.
 """
 
 from __future__ import annotations
 
 import argparse
+from pathlib import Path
 
-from launch import record, runs, slurm
+from biggan_scale.config.errors import EnvironmentFault
+from launch import again, record, runs, slurm
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -22,9 +24,18 @@ def run(args: argparse.Namespace) -> int:
         if job.state == "RUNNING":
             slurm.command("scancel", "--signal=USR2", job.id)  # saves; launch/attempt.py then has the job requeued
             print(f"job {job.id}: told to save; it will be requeued")
+        elif job.state == "COMPLETING":
+            raise EnvironmentFault(f"job {job.id} is still ending; ask again in a moment")
         elif not job.ended:
             print(f"job {job.id}: is {job.state.lower()} already")
         else:
-            slurm.command("scontrol", "requeue", job.id)
-            print(f"job {job.id}: requeued")
+            _start_again(run_dir, job.id)
     return 0
+
+
+def _start_again(run_dir: Path, job: str) -> None:
+    try:
+        slurm.command("scontrol", "requeue", job)
+        print(f"job {job}: requeued")
+    except EnvironmentFault as refused:
+        print(f"job {again.follow_up(run_dir, job)}: goes on, since Slurm does not requeue job {job} ({refused})")

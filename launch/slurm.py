@@ -6,8 +6,9 @@ What a job is doing is asked of `squeue`, then `scontrol`, then `sacct` where it
 
 from __future__ import annotations
 
+import os
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -33,7 +34,7 @@ class Job:
         return self.state in ENDED
 
 
-def command(*arguments: str | Path, stdin: str = "") -> str:
+def command(*arguments: str | Path, environment: Mapping[str, str] | None = None) -> str:
     """What a command of Slurm's prints.
 
     Raises:
@@ -41,7 +42,7 @@ def command(*arguments: str | Path, stdin: str = "") -> str:
     """
     words = [str(argument) for argument in arguments]
     try:
-        done = subprocess.run(words, input=stdin, capture_output=True, text=True, timeout=TIMEOUT_S)
+        done = subprocess.run(words, stdin=subprocess.DEVNULL, env=environment, capture_output=True, text=True, timeout=TIMEOUT_S)
     except FileNotFoundError:
         raise EnvironmentFault(f"{words[0]} is not here; run this where Slurm's commands are, like a login node") from None
     except subprocess.TimeoutExpired:
@@ -53,8 +54,9 @@ def command(*arguments: str | Path, stdin: str = "") -> str:
 
 
 def submit(script: Path, *options: str) -> str:
-    """Queue a script and return the job's id."""
-    return command("sbatch", "--parsable", *options, script).strip().split(";")[0]
+    """Queue a script and return the job's id. Inside of a job, what that job has got of Slurm stays behind."""
+    outside = {name: value for name, value in os.environ.items() if not name.startswith("SLURM_") or name == "SLURM_CONF"}
+    return command("sbatch", "--parsable", *options, script, environment=outside).strip().split(";")[0]
 
 
 def jobs(ids: Sequence[str]) -> list[Job]:
@@ -76,6 +78,21 @@ def refuse_unknown_partition(name: str | None) -> None:
     for part in (name or "").split(","):
         if part and known and part not in known:
             raise ConfigError(f"slurm.partition: this cluster has no partition '{part}'; {did_you_mean(part, known, 'it has')}")
+
+
+def refuse_container_without_plugin(image: str | None) -> None:
+    """--container-image is known to srun where the site has installed pyxis; elsewhere every attempt would end at once."""
+    if image is None:
+        return
+    try:
+        options = command("srun", "--help")
+    except EnvironmentFault:
+        return
+    if "--container-image" not in options:
+        raise ConfigError(
+            "slurm.container_image: this cluster's srun has no --container-image, which pyxis adds; an OCI bundle goes by "
+            "--extra-srun=--container=BUNDLE"
+        )
 
 
 def _job(id: str) -> list[Job]:

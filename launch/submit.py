@@ -25,6 +25,8 @@ def run(args: argparse.Namespace) -> int:
     planned = job.plan(args.config, args.overrides, args.backend)
     if not args.dry_run:
         job.refuse_second(planned.run_dir)
+        if not args.json:
+            print(planned.summary(), flush=True)
     taken = job.write(planned)
     if args.dry_run:
         print(job.script(planned, taken.path), end="")

@@ -28,7 +28,7 @@ def run(args: argparse.Namespace) -> int:
         print(loaded.to_yaml(origins=True), end="")
         return 0
     if args.dry_run:
-        print(_summary(loaded, _world(IN_JOB)))
+        print(summary(loaded, _world(IN_JOB)))
         return 0
     micro_batches(loaded.config, _world(IN_PROCESS_GROUP))  # better said now than after loading torch and data
 
@@ -42,7 +42,8 @@ def _world(variables: tuple[str, ...]) -> int:
     return next((int(os.environ[name]) for name in variables if os.environ.get(name, "").isdecimal()), 1)
 
 
-def _summary(loaded: Loaded, world: int) -> str:
+def summary(loaded: Loaded, world: int) -> str:
+    """The run in a line: what is trained on what, and how its batches are divided."""
     config, spec = loaded.config, loaded.config.image_spec()
     micro_batch, num_micro = micro_batches(config, world)
     batch = f"{config.batch_size} = {world} (ranks) x {num_micro} (micro-batches) x {micro_batch} (images)"

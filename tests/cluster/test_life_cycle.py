@@ -1,194 +1,253 @@
-"""What a cluster does to a job, and how the job ends: on a real Slurm, to the same bits as a run that nothing happened to."""
+"""What a cluster does to a job, and how the job ends: on a real Slurm, to the same bits as a run that nothing happens to."""
 
 from __future__ import annotations
 
 import json
-from pathlib import Path
 
 import pytest
 
-from tests.cluster.conftest import SMALL, Cluster, Submitted, start
+from tests.cluster import hold
+from tests.cluster.conftest import BACKENDS, Walk
+from tests.cluster.local_slurm import ROUNDS, SMALL, TIMEOUT_S, Cluster, Run
 
-BACKENDS = ("submitit", "torchrun")
-
-
-def preempt(submitted: Submitted) -> None:
-    """A job of higher priority takes both nodes for a moment; returns when ours has had to go."""
-    run = submitted.cluster.run
-    run("sbatch", "-p", "high", "-N2", "--exclusive", "-o", "/dev/null", "--wrap", "srun sleep 1")
-    submitted.wait(lambda: submitted.slurm_state() == "PENDING", "preempted")
+pytestmark = pytest.mark.timeout(3 * TIMEOUT_S)
+both_backends = pytest.mark.parametrize("backend", BACKENDS)
+THREE_TIMES = ("round-2", "round-4", "round-6")
 
 
-def test_two_nodes_from_submit_to_status_and_logs(cluster: Cluster, walk: tuple[Submitted, str]) -> None:
-    submitted, followed = walk
+def preempt(run: Run, *where: str) -> None:
+    """A job of higher priority takes the nodes for a moment; returns when ours has had to go."""
+    ends = len(run.ends())
+    run.cluster.run("sbatch", "-p", "high", *where, "--exclusive", "-o", "/dev/null", "--wrap", "srun true")
+    run.wait(lambda: len(run.ends()) > ends, "preempted")
+
+
+def three_preemptions(cluster: Cluster, backend: str) -> Run:
+    run = cluster.submit(f"preempted-{backend}", backend=backend, hold_at=THREE_TIMES)
+    for place in THREE_TIMES:
+        run.wait_held(place)
+        preempt(run, "-N2")
+    run.wait_ended("COMPLETED")
+    assert [end["kind"] for end in run.ends()] == ["stopped"] * 3 + ["complete"], run.log()
+    return run
+
+
+def test_two_nodes_from_submit_to_status_and_logs(cluster: Cluster, walk: Walk) -> None:
+    followed, _ = walk.follower.communicate(timeout=TIMEOUT_S)
     assert "0: started in" in followed and "2 ranks" in followed and "0: complete at" in followed
-    status = json.loads(cluster.launch("status", submitted.run_dir, "--json").stdout)
+    status = walk.run.status()
     assert (status["state"], status["job"]["state"], status["job"]["attempts"]) == ("complete", "COMPLETED", 1)
     assert status["job"]["nodes"] == "n[1-2]"
+    packages = (walk.run.run_dir / "launch" / "packages.txt").read_text().splitlines()
+    assert [line for line in packages if line.startswith("torch==")]
 
 
-def test_run_preempted_three_times_ends_with_the_same_state(cluster: Cluster, undisturbed: str) -> None:
-    submitted = cluster.submit("preempted")
-    for times in (1, 2, 3):
-        submitted.wait_round(submitted.rounds() + 3)
-        preempt(submitted)
-        assert [end["kind"] for end in submitted.ends()] == ["stopped"] * times, submitted.log()
-    submitted.wait_ended("COMPLETED")
-    assert submitted.final_sha256() == undisturbed
+def test_preempted_three_times(cluster: Cluster, undisturbed: str) -> None:
+    assert three_preemptions(cluster, "submitit").final_sha256() == undisturbed
 
 
 def test_cancelled_job_stays_cancelled_and_has_saved(cluster: Cluster) -> None:
-    submitted = cluster.submit("cancelled")
-    submitted.wait_round(3)
-    cluster.launch("cancel", submitted.run_dir)
-    submitted.wait_ended("CANCELLED")
-    submitted.wait(submitted.ends, "the last word")
-    assert submitted.final_sha256()
-    assert (submitted.verdict()["state"], submitted.verdict()["requeue"]) == ("stopped", False)
+    cancel(cluster, "submitit")
 
 
-@pytest.mark.slow  # the tests from here on take a minute or two each
-def test_stopped_run_saves_and_goes_on_when_asked(cluster: Cluster, undisturbed: str) -> None:
-    submitted = cluster.submit("stopped")
-    submitted.wait_round(3)
-    cluster.launch("stop", submitted.run_dir)
-    submitted.wait_ended("COMPLETED")
-    assert (submitted.verdict()["state"], submitted.verdict()["requeue"]) == ("stopped", False)
-    cluster.launch("requeue", submitted.run_dir)
-    submitted.wait(lambda: submitted.verdict()["state"] == "complete", "complete")
-    assert submitted.final_sha256() == undisturbed
+def cancel(cluster: Cluster, backend: str) -> None:
+    run = cluster.submit(f"cancelled-{backend}", backend=backend, hold_at=("round-3",))
+    run.wait_held("round-3")
+    cluster.launch("cancel", run.run_dir)
+    run.wait_ended("CANCELLED")
+    run.wait(run.ends, "the last word")
+    assert run.final_sha256()
+    assert (run.verdict()["state"], run.verdict()["requeue"]) == ("stopped", False)
+    assert run.slurm_state() == "CANCELLED"
+
+
+# The tests from here on take half a minute or more each.
 
 
 @pytest.mark.slow
-def test_preempted_under_torchrun(cluster: Cluster, undisturbed: str) -> None:
-    submitted = cluster.submit("preempted-torchrun", "--backend", "torchrun")
-    submitted.wait_round(3)
-    preempt(submitted)
-    submitted.wait_ended("COMPLETED")
-    assert submitted.final_sha256() == undisturbed
+def test_preempted_three_times_under_torchrun(cluster: Cluster, undisturbed: str) -> None:
+    assert three_preemptions(cluster, "torchrun").final_sha256() == undisturbed
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("backend", BACKENDS)
+@both_backends
+def test_preempted_three_times_without_user_signal(silent_cluster: Cluster, undisturbed: str, backend: str) -> None:
+    run = three_preemptions(silent_cluster, backend)
+    assert all("SIGTERM" in end["reason"] for end in run.ends()[:3])
+    assert run.final_sha256() == undisturbed
+
+
+@pytest.mark.slow
+def test_cancelled_under_torchrun_stays_cancelled_and_has_saved(cluster: Cluster) -> None:
+    cancel(cluster, "torchrun")
+
+
+@pytest.mark.slow
+@both_backends
+def test_stopped_run_saves_and_goes_on_when_asked(cluster: Cluster, undisturbed: str, backend: str) -> None:
+    run = cluster.submit(f"stopped-{backend}", backend=backend, hold_at=("round-3",))
+    run.wait_held("round-3")
+    cluster.launch("stop", run.run_dir)
+    run.wait_ended("COMPLETED")
+    assert (run.verdict()["state"], run.verdict()["requeue"]) == ("stopped", False)
+    cluster.launch("requeue", run.run_dir)
+    run.wait(lambda: run.verdict()["state"] == "complete", "complete")
+    assert run.final_sha256() == undisturbed
+
+
+@pytest.mark.slow
+@both_backends
+def test_running_job_is_requeued_when_asked(cluster: Cluster, undisturbed: str, backend: str) -> None:
+    run = cluster.submit(f"asked-{backend}", backend=backend, hold_at=("round-3",))
+    run.wait_held("round-3")
+    told = cluster.launch("requeue", run.run_dir).stdout
+    assert told == f"job {run.job}: told to save; it will be requeued\n"
+    run.wait_ended("COMPLETED")
+    assert [(end["kind"], end["action"]) for end in run.ends()] == [("stopped", "requeue"), ("complete", "finish")]
+    assert run.final_sha256() == undisturbed
+
+
+@pytest.mark.slow
+def test_job_that_may_not_be_requeued_is_followed_by_another(cluster: Cluster, undisturbed: str) -> None:
+    run = cluster.submit("followed", hold_at=("round-3",))
+    follower = cluster.launch_in_background("logs", "-f", run.run_dir)
+    run.wait_held("round-3")
+    cluster.run("scontrol", "update", f"JobId={run.job}", "Requeue=0")
+    cluster.run("scancel", "--signal=USR2", run.job)
+    run.wait_ended("FAILED")
+    (event,) = run.events("follow-up")
+    assert event["after"] == run.job
+    run.job = event["job"]
+    run.wait_ended("COMPLETED")
+    assert run.final_sha256() == undisturbed
+    assert run.status()["job"]["id"] == run.job
+    followed, _ = follower.communicate(timeout=TIMEOUT_S)
+    assert f"job {run.job} goes on" in followed and "resumed at" in followed and "complete at" in followed
+
+
+@pytest.mark.slow
+@both_backends
 def test_scontrol_requeue(cluster: Cluster, undisturbed: str, backend: str) -> None:
-    submitted = cluster.submit(f"requeued-{backend}", "--backend", backend)
-    submitted.wait_round(3)
-    cluster.run("scontrol", "requeue", submitted.job)
-    submitted.wait_ended("COMPLETED")
-    assert submitted.final_sha256() == undisturbed
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("backend", BACKENDS)
-def test_user_signal_saves_and_requeues(cluster: Cluster, undisturbed: str, backend: str) -> None:
-    submitted = cluster.submit(f"usr2-{backend}", "--backend", backend)
-    submitted.wait_round(3)
-    cluster.run("scancel", "--signal=USR2", submitted.job)
-    submitted.wait(submitted.ends, "the first end")
-    assert submitted.ends()[0]["action"] == "requeue"
-    submitted.wait_ended("COMPLETED")
-    assert submitted.final_sha256() == undisturbed
-
-
-@pytest.mark.slow  # preemption without the user signal is a setting of the cluster: it needs one of its own
-def test_preempted_without_user_signal(undisturbed: str, tmp_path_factory: pytest.TempPathFactory) -> None:
-    for cluster in start(tmp_path_factory.mktemp("silent"), SLURM_LOCAL_USERSIG="0"):
-        submitted = cluster.submit("preempted")
-        for _ in range(3):
-            submitted.wait_round(submitted.rounds() + 3)
-            preempt(submitted)
-        submitted.wait_ended("COMPLETED")
-        assert submitted.final_sha256() == undisturbed
+    run = cluster.submit(f"requeued-{backend}", backend=backend, hold_at=("round-3",))
+    run.wait_held("round-3")
+    cluster.run("scontrol", "requeue", run.job)
+    run.wait_ended("COMPLETED")
+    assert "requeued by Slurm" in run.ends()[0]["reason"]
+    assert run.final_sha256() == undisturbed
 
 
 @pytest.mark.slow  # Slurm's shortest limit is a minute
-def test_time_limit_is_a_pause(cluster: Cluster) -> None:
-    submitted = cluster.submit("limit", "--time", "1", until="100000 rounds")
-    submitted.wait(submitted.ends, "the limit", timeout_s=90)
-    first, images = submitted.ends()[0], submitted.verdict()["nimg"]
+@both_backends
+def test_time_limit_is_a_pause(cluster: Cluster, undisturbed: str, backend: str) -> None:
+    run = cluster.submit(f"limit-{backend}", "--time", "1", "--warn-s", "20", backend=backend, hold_at=("round-3",))
+    run.wait(run.ends, "the limit")
+    first = run.ends()[0]
     assert (first["kind"], first["action"]) == ("stopped", "requeue") and "SIGUSR2" in first["reason"]
-    saved = submitted.final_sha256()
-    submitted.wait(lambda: "resumed at" in submitted.log(), "resumed")
-    cluster.launch("cancel", submitted.run_dir)
-    submitted.wait_ended("CANCELLED")
-    unlimited = cluster.submit("unlimited", until=f"{images} img")
-    unlimited.wait_ended("COMPLETED")
-    assert unlimited.final_sha256() == saved
+    run.wait_ended("COMPLETED")
+    assert run.final_sha256() == undisturbed
 
 
 @pytest.mark.slow
+@both_backends
 @pytest.mark.parametrize("node", ["n1", "n2"])
-def test_run_goes_on_after_a_node_has_lost_power(cluster: Cluster, undisturbed: str, node: str) -> None:
-    submitted = cluster.submit(f"power-{node}", "checkpoint.every=2 rounds")
-    submitted.wait_round(5)
+def test_run_goes_on_after_a_node_has_lost_power(cluster: Cluster, undisturbed: str, backend: str, node: str) -> None:
+    run = cluster.submit(f"power-{node}-{backend}", "checkpoint.every=2 rounds", backend=backend, hold_at=("round-5",))
+    run.wait_held("round-5")
     cluster.local("kill-node", node)
-    submitted.wait(lambda: submitted.slurm_state() in ("PENDING", "COMPLETING") or submitted.ends(), "noticed")
+    run.let_go("round-5")
+    run.wait(lambda: run.slurm_state() in ("PENDING", "COMPLETING") or run.ends(), "noticed")
     cluster.local("start-node", node)
-    submitted.wait_ended("COMPLETED")
-    assert submitted.final_sha256() == undisturbed
+    run.wait_ended("COMPLETED")
+    assert run.final_sha256() == undisturbed
 
 
 @pytest.mark.slow
 def test_worker_killed_under_torchrun_is_restarted_within_the_job(cluster: Cluster, undisturbed: str) -> None:
-    submitted = cluster.submit("worker", "checkpoint.every=2 rounds", "--backend", "torchrun")
-    submitted.wait_round(5)
-    kill_training(cluster, "n2", submitted.run_dir)
-    submitted.wait_ended("COMPLETED")
-    assert [end["kind"] for end in submitted.ends()] == ["complete"]
-    assert submitted.final_sha256() == undisturbed
+    run = cluster.submit("worker", "checkpoint.every=2 rounds", backend="torchrun", hold_at=("round-5",))
+    kill_a_rank(run)
+    run.wait_ended("COMPLETED")
+    assert [end["kind"] for end in run.ends()] == ["complete"]
+    assert run.final_sha256() == undisturbed
 
 
 @pytest.mark.slow
 def test_rank_killed_under_srun_is_a_failure_that_is_tried_again(cluster: Cluster, undisturbed: str) -> None:
-    submitted = cluster.submit("rank", "checkpoint.every=2 rounds")
-    submitted.wait_round(5)
-    kill_training(cluster, "n2", submitted.run_dir)
-    submitted.wait_ended("COMPLETED")
-    assert [end["kind"] for end in submitted.ends()] == ["failed", "complete"]
-    assert submitted.final_sha256() == undisturbed
+    run = cluster.submit("rank", "checkpoint.every=2 rounds", hold_at=("round-5",))
+    kill_a_rank(run)
+    run.wait_ended("COMPLETED")
+    assert [end["kind"] for end in run.ends()] == ["failed", "complete"]
+    assert run.final_sha256() == undisturbed
+
+
+def kill_a_rank(run: Run) -> None:
+    """kill -9 of the training process on the second node; its data workers have no run directory on their command line."""
+    run.wait_held("round-5")
+    run.cluster.local("exec", "n2", "pkill", "-KILL", "-f", f"^[^ ]*python( -u)? -m biggan_scale.cli train {run.run_dir}")
+    run.let_go("round-5")
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("backend", BACKENDS)
+@both_backends
 def test_crash_loop_ends_after_three_starts(cluster: Cluster, backend: str) -> None:
-    submitted = cluster.submit(f"loop-{backend}", "data.path=packaged:emoji64", "--backend", backend, "--environment", "PYTHONOPTIMIZE=0")
-    code = next((submitted.run_dir / "launch").glob("code-*"))
-    break_at_round(code, 2)
-    submitted.wait_ended("FAILED")
-    starts = [json.loads(line) for line in (submitted.run_dir / "attempts.jsonl").read_text().splitlines()]
+    run = cluster.submit(f"loop-{backend}", backend=backend, hold_at=("start",))
+    hold.insert(run.code / "biggan_scale" / "engine" / "loop.py", "round", "assert self.clock.round < 2, 'a bug'")
+    run.let_go("start")
+    run.wait_ended("FAILED")
+    starts = [json.loads(line) for line in (run.run_dir / "attempts.jsonl").read_text().splitlines()]
     assert sum(event["event"] == "start" for event in starts) == 3
-    assert submitted.ends()[-1]["exit_code"] == 93
-    assert (submitted.verdict()["state"], submitted.verdict()["requeue"]) == ("failed", False)
+    assert run.ends()[-1]["exit_code"] == 93
+    assert (run.verdict()["state"], run.verdict()["requeue"]) == ("failed", False)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("backend", BACKENDS)
+def test_stops_without_progress_have_an_end_too(cluster: Cluster) -> None:
+    run = cluster.submit("budget", hold_at=("start",))
+    decide = run.code / "launch" / "decide.py"
+    assert "\nSTOPS = 10\n" in decide.read_text()
+    decide.write_text(decide.read_text().replace("\nSTOPS = 10\n", "\nSTOPS = 2\n"))
+    for times in (1, 2):
+        run.wait_held("start", 2 * times)  # both ranks
+        cluster.run("scancel", "--signal=USR2", run.job)
+        run.wait(lambda times=times: len(run.ends()) == times, "stopped")
+    run.wait_ended("FAILED")
+    assert [(end["action"], end["exit_code"]) for end in run.ends()] == [("requeue", 75), ("finish", 93)]
+    assert (run.verdict()["state"], run.verdict()["requeue"]) == ("failed", False)
+
+
+@pytest.mark.slow
+@both_backends
 def test_sweep_with_one_run_preempted_ends_complete(cluster: Cluster, backend: str) -> None:
     folder = cluster.folder / f"sweep-{backend}"
-    size = (f"run_dir={folder}", "until=12 rounds", "--shared-paths", str(cluster.folder), "--nodes", "1", "--warn-s", "15")
-    told = cluster.launch("sweep", *SMALL, *size, "--grid", "seed=0,1", "--array-limit", "1", "--backend", backend, "--json")
-    array = json.loads(told.stdout)["job"]
-    first, second = (Submitted(cluster, folder / name, f"{array}_{index}") for index, name in enumerate(("000", "001")))
-    first.wait_round(3)
-    cluster.run("scancel", "--signal=USR2", first.job)
+    size = ("--nodes", "1", "--exclusive", "--warn-s", "15", "--grid", "seed=0,0", "--backend", backend)
+    command = ("sweep", *SMALL, *cluster.where(folder.name), *size)
+    cluster.launch(*command, "--dry-run")
+    hold.put_into(Run(cluster, folder).code)
+    (folder / "000" / "hold").write_text("round-3\n")
+    array = json.loads(cluster.launch(*command, "--json").stdout)["job"]
+    first, second = (Run(cluster, folder / name, f"{array}_{index}") for index, name in enumerate(("000", "001")))
+    first.wait_held("round-3")
+    preempt(first, "--nodelist", cluster.run("squeue", "-h", "-j", first.job, "-o", "%N").stdout.strip())
     first.wait_ended("COMPLETED")
     second.wait_ended("COMPLETED")
     assert [end["kind"] for end in first.ends()] == ["stopped", "complete"]
     assert [end["kind"] for end in second.ends()] == ["complete"]
     rows = json.loads(cluster.launch("status", folder, "--json").stdout)
-    assert [(row["settings"], row["state"]) for row in rows.values()] == [(["seed=0"], "complete"), (["seed=1"], "complete")]
+    assert [(name, row["state"], row["nimg"]) for name, row in rows.items()] == [(name, "complete", 32 * ROUNDS) for name in ("000", "001")]
+    assert first.final_sha256() == second.final_sha256(), "same seed, so the same run"
 
 
-def kill_training(cluster: Cluster, node: str, run_dir: Path) -> None:
-    """kill -9 of the training process on a node; its own data workers have no run directory on their command line."""
-    cluster.local("exec", node, "pkill", "-KILL", "-f", f"^[^ ]*python( -u)? -m biggan_scale.cli train {run_dir}")
-
-
-def break_at_round(code: Path, number: int) -> None:
-    """A bug in the code that the job runs."""
-    loop = code / "biggan_scale" / "engine" / "loop.py"
-    text = loop.read_text()
-    head = "    def round("
-    assert head in text
-    at = text.index(":\n", text.index(head)) + 2
-    loop.write_text(f"{text[:at]}        assert self.clock.round < {number}, 'a bug'\n{text[at:]}")
+@pytest.mark.slow
+@both_backends
+@pytest.mark.parametrize("signal", ["TERM", "USR2", "INT"])
+def test_signal_may_come_at_any_moment(cluster: Cluster, undisturbed: str, signal: str, backend: str) -> None:
+    moments = ("round-2", "save", "snapshot")
+    every = ("checkpoint.every=4 rounds", "snapshot.every=3 rounds")
+    run = cluster.submit(f"signal-{signal}-{backend}", *every, backend=backend, hold_at=moments)
+    for times, moment in enumerate(moments, 1):
+        run.wait_held(moment)
+        cluster.run("scancel", f"--signal={signal}", run.job)
+        run.wait(lambda times=times: len(run.ends()) == times, f"end after {moment}")
+        assert (run.ends()[-1]["kind"], run.ends()[-1]["action"]) == ("stopped", "requeue"), run.log()
+        assert f"SIG{signal}: saved at" in run.ends()[-1]["reason"]
+    run.wait_ended("COMPLETED")
+    assert run.final_sha256() == undisturbed

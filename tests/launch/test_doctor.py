@@ -9,7 +9,15 @@ import pytest
 
 from launch import doctor
 
-HEALTHY: dict[str, Any] = {"host": "n1", "shared": True, "resolves": "10.0.0.1", "reaches": True, "signal": True, "torch": "2.9"}
+HEALTHY: dict[str, Any] = {
+    "host": "n1",
+    "shared": True,
+    "resolves": "10.0.0.1",
+    "reaches": True,
+    "asks_slurm": True,
+    "signal": True,
+    "torch": "2.9",
+}
 
 
 @pytest.fixture(autouse=True)
@@ -30,6 +38,7 @@ def test_healthy_nodes_are_in_order() -> None:
         ({"reaches": False}, "cannot reach the first node's port"),
         ({"torch": ""}, "has no torch in its Python"),
         ({"torch": "2.6"}, "has torch 2.6, here it is 2.9"),
+        ({"asks_slurm": False}, "cannot ask Slurm (scontrol)"),
         ({"signal": False}, "got no SIGUSR2"),
     ],
 )

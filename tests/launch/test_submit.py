@@ -90,6 +90,8 @@ def test_flags_and_the_slurm_block_say_the_same(tmp_path: Path, capsys: pytest.C
         (["--nodes", "0"], "slurm.nodes 0 must be at least 1"),
         (["batch_sise=3"], "did you mean 'batch_size'?"),
         (["run_dir=/tmp/somewhere"], "run_dir /tmp/somewhere is in /tmp, which each node has its own of"),
+        (["data.path=nowhere/shards"], "command line: data.path nowhere/shards is not a folder; biggan-data pack"),
+        (["data.path=/dev/shm"], "data.path /dev/shm is in /dev/shm, which each node has its own of"),
         (["run_dir=/dev/shm/x"], "run_dir /dev/shm/x is in /dev/shm"),
     ],
     ids=" ".join,

@@ -1,0 +1,71 @@
+"""A breakpoint in a run on the cluster, so that a disturbance meets it where the test wants it, however fast the machine.
+
+`put_into(code)` writes calls of `here` into a run's copy of the code, and this file beside them. RUN/hold lists places, in the order
+they are expected: a process that comes to the first of them waits until a signal to stop has come to it, or until the test takes the
+place off the list. RUN/held tells which places have been come to.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import sys
+import time
+from pathlib import Path
+
+PLACES = {  # file, function -> the place at its beginning
+    ("cli/train.py", "run"): '"start"',  # before torch is loaded, and before anybody listens to signals
+    ("engine/loop.py", "round"): 'f"round-{self.clock.round}"',
+    ("engine/checkpoint.py", "_seal"): '"save"',  # a file of a checkpoint has been written, others have not
+    ("engine/snapshot.py", "sheet"): '"snapshot"',
+}
+
+
+def put_into(code: Path) -> None:
+    shutil.copyfile(__file__, code / "hold.py")
+    for (file, function), place in PLACES.items():
+        insert(code / "biggan_scale" / file, function, f"__import__('hold').here({place})")
+
+
+def insert(file: Path, function: str, statement: str) -> None:
+    """Have a function begin with a statement."""
+    lines = file.read_text().splitlines(keepends=True)
+    (first,) = (number for number, line in enumerate(lines) if line.lstrip().startswith(f"def {function}("))
+    last = next(number for number in range(first, len(lines)) if lines[number].endswith(":\n"))
+    indentation = " " * (len(lines[first]) - len(lines[first].lstrip()) + 4)
+    file.write_text("".join([*lines[: last + 1], f"{indentation}{statement}\n", *lines[last + 1 :]]))
+
+
+def here(place: str) -> None:
+    """In the run: wait, if this is where to."""
+    run_dir = Path(sys.argv[-1]).parents[1]  # ... train RUN/launch/config.yaml
+    if waits_for(run_dir) != place or _told_to_stop():
+        return
+    with (run_dir / "held").open("a") as file:
+        file.write(f"{place}\n")
+    while waits_for(run_dir) == place and not _told_to_stop():
+        time.sleep(0.01)
+    take_off(run_dir, place)
+
+
+def waits_for(run_dir: Path) -> str:
+    try:
+        return (run_dir / "hold").read_text().partition("\n")[0]
+    except FileNotFoundError:
+        return ""
+
+
+def take_off(run_dir: Path, place: str) -> None:
+    """Unless another rank has done it."""
+    first, _, rest = (run_dir / "hold").read_text().partition("\n")
+    if first == place:
+        temporary = run_dir / f".hold.{os.getpid()}"
+        temporary.write_text(rest)
+        os.replace(temporary, run_dir / "hold")
+
+
+def _told_to_stop() -> bool:
+    handler = signal.getsignal(signal.SIGTERM)
+    flag = getattr(handler, "__self__", None)  # of biggan_scale/engine/signals.py, once it listens
+    return flag is not None and flag.received is not None
