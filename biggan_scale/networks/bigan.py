@@ -1,11 +1,11 @@
-"""Small convolutional networks for pairs (x, z): generator, encoder and joint discriminator, for square images of 16 px and more.
+"""Small convolutional networks for pairs (x, z): generator, encoder and discriminators, for square images of 16 px and more.
 
 Strided 4x4 convolutions as in DCGAN (Radford et al. 2016, 1511.06434), which BiGAN builds on (Donahue et al. 2017, 1605.09782,
 appendix C): widths double with every halving, c at half resolution. The joint discriminator puts z in behind the convolutions.
 
 G: z -> linear -> 4x4 -> [norm, relu, transposed convolution] per doubling -> tanh
 E: image -> [convolution, norm, leaky relu] per halving -> 4x4, flat -> mean (and standard deviation) of z
-D: image -> [convolution, leaky relu] per halving -> 4x4, flat -> with z: residual perceptrons -> scores
+D: image -> [convolution, leaky relu] per halving -> 4x4, flat -> score; the joint one: with z, residual perceptrons -> scores
 """
 
 from __future__ import annotations
@@ -42,6 +42,14 @@ class EncoderConfig:
     channels: int = 64  # c: the width at half resolution
     norm: Literal["batch", "group", "none"] = "batch"  # between the layers, not on the image
     stochastic: bool = False  # q(z | x) with a standard deviation (ALI); false: a point (BiGAN)
+
+    TINY: ClassVar = {"channels": 4}
+
+
+@dataclass(frozen=True)
+class DiscriminatorConfig:
+    channels: int = 64  # c: the width at half resolution
+    spectral_norm: bool = True  # normalise every layer
 
     TINY: ClassVar = {"channels": 4}
 
@@ -106,7 +114,54 @@ class Encoder(posterior.Encoder):
         return h.flatten(1)
 
 
-class JointDiscriminator(nn.Module):
+class ImageFeatures(nn.Module):
+    """The convolutions of both discriminators. Subclasses add what reads the features, then call `finish`."""
+
+    def __init__(self, channels: int, spec: ImageSpec) -> None:
+        super().__init__()
+        widths = _widths(channels, spec)
+        self.num_features = widths[-1] * BOTTOM**2
+        self.convs = _down(spec.channels, widths)
+
+    def finish(self, normalise: bool) -> None:
+        """Draw the weights, once all layers are there."""
+        init.initialize(self, "orthogonal")
+        if normalise:
+            spectral_norm.apply(self, (nn.Conv2d, nn.Linear))
+
+    def features(self, images: Tensor) -> Tensor:
+        """(B, C, H, W) in [-1, 1] to (B, num_features)."""
+        h = images
+        for conv in self.convs:
+            h = F.leaky_relu(conv(h), SLOPE)
+        return h.flatten(1)
+
+
+class Discriminator(ImageFeatures):
+    """Images to scores.
+
+    Args:
+        config: the architecture.
+        spec: size and channels of the images, which have no classes.
+    """
+
+    def __init__(self, config: DiscriminatorConfig, spec: ImageSpec) -> None:
+        super().__init__(config.channels, spec)
+        if spec.num_classes:
+            raise ConfigError(f"data.num_classes {spec.num_classes}: this discriminator knows no classes; set it to 0, or take biggan")
+        self.linear = nn.Linear(self.num_features, 1)
+        self.finish(config.spectral_norm)
+
+    def forward(self, images: Tensor, y: None = None) -> Tensor:
+        """images: (B, C, H, W) in [-1, 1]. Returns (B,) scores, before any sigmoid."""
+        return self.score(self.features(images))
+
+    def score(self, features: Tensor) -> Tensor:
+        """(B,) scores of images whose (B, num_features) features are known."""
+        return self.linear(features).squeeze(1)
+
+
+class JointDiscriminator(ImageFeatures):
     """Pairs of image and latent vector to scores.
 
     Args:
@@ -117,24 +172,13 @@ class JointDiscriminator(nn.Module):
     """
 
     def __init__(self, config: JointDiscriminatorConfig, spec: ImageSpec, latent_dim: int, scores: Sequence[str]) -> None:
-        super().__init__()
-        widths = _widths(config.channels, spec)
-        self.convs = _down(spec.channels, widths)
-        self.scores = JointScores(widths[-1] * BOTTOM**2, latent_dim, config.mlp_width, config.mlp_blocks, scores)
-        init.initialize(self, "orthogonal")
-        if config.spectral_norm:
-            spectral_norm.apply(self, (nn.Conv2d, nn.Linear))
+        super().__init__(config.channels, spec)
+        self.scores = JointScores(self.num_features, latent_dim, config.mlp_width, config.mlp_blocks, scores)
+        self.finish(config.spectral_norm)
 
     def forward(self, images: Tensor, z: Tensor) -> dict[str, Tensor]:
         """images: (B, C, H, W) in [-1, 1]; z: (B, latent_dim). Returns a (B,) score by name, before any sigmoid."""
         return self.scores(self.features(images), z)
-
-    def features(self, images: Tensor) -> Tensor:
-        """(B, C, H, W) to (B, num_features): what D knows of the image alone."""
-        h = images
-        for conv in self.convs:
-            h = F.leaky_relu(conv(h), SLOPE)
-        return h.flatten(1)
 
 
 def _widths(channels: int, spec: ImageSpec) -> list[int]:

@@ -68,7 +68,7 @@ class GeneratorConfig:
     bn_unbiased: bool = True  # record the unbiased variance in the running statistics
     adds_gain: bool = False  # norms compute x_hat + gain + bias: only for imported weights that were trained so
 
-    TINY: ClassVar[dict[str, Any]] = {"channels": 4, "shared_dim": 8}
+    TINY: ClassVar[dict[str, Any]] = {"channels": 4, "shared_dim": 8, "attention": ()}
 
     def __post_init__(self) -> None:
         if self.channels < 1:
@@ -88,7 +88,7 @@ class DiscriminatorConfig:
     sn_eps: float = 1e-8  # keeps the power iteration from dividing by 0
     sn_iterations: int = 1  # power iterations per move
 
-    TINY: ClassVar[dict[str, Any]] = {"channels": 4}
+    TINY: ClassVar[dict[str, Any]] = {"channels": 4, "attention": ()}  # it wants more channels
 
     def __post_init__(self) -> None:
         if self.channels < 1:
