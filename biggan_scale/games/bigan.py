@@ -96,7 +96,7 @@ class Bigan(Game):
     def discriminator_loss(self, batch: Batch, draw: Draw) -> Terms:
         with torch.no_grad():
             fake, code = self.generate(draw), self.encode(batch.images, draw)
-        scores = self.scores(torch.cat([self.as_generated(batch.images), fake]), torch.cat([code, draw["z"]]))
+        scores = self.pair_scores(torch.cat([self.as_generated(batch.images), fake]), torch.cat([code, draw["z"]]))
         loss: dict[str, Tensor] = {}
         watch: dict[str, Tensor] = {}
         for name, score in scores.items():
@@ -106,15 +106,15 @@ class Bigan(Game):
         return Terms(loss, watch)
 
     def generator_loss(self, draw: Draw) -> Terms:
-        scores = self.scores(self.generate(draw), draw["z"])
+        scores = self.pair_scores(self.generate(draw), draw["z"])
         return Terms({name: self.objective.generator(score).mean() for name, score in scores.items()})
 
     def encoder_loss(self, batch: Batch, draw: Draw) -> Terms:
         """E wants its pairs taken for G's. The losses on offer are symmetric: to change sides is to turn the sign of the score."""
-        scores = self.scores(self.as_generated(batch.images), self.encode(batch.images, draw))
+        scores = self.pair_scores(self.as_generated(batch.images), self.encode(batch.images, draw))
         return Terms({name: self.objective.generator(-score).mean() for name, score in scores.items()})
 
-    def scores(self, images: Tensor, z: Tensor) -> dict[str, Tensor]:
+    def pair_scores(self, images: Tensor, z: Tensor) -> dict[str, Tensor]:
         return {name: full_precision(score) for name, score in self.D(images, z).items()}
 
     def generate(self, draw: Draw) -> Tensor:
