@@ -5,6 +5,8 @@ classifier      a small network trained on the labels of the data at hand, once,
 pixels          the image, averaged down to at most 32 px
 encoder         of the model's own encoder
 discriminator   of the checkpoint's own discriminator: says what it has learned of the data; no yardstick between models
+FILE            Inception's, with weights that the user has: metrics/inception.py. With the published file the numbers are those that
+                papers report, if the rest of the protocol is theirs, too (docs/metrics.md)
 """
 
 from __future__ import annotations
@@ -12,6 +14,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -19,15 +22,17 @@ from torch import Tensor
 
 from biggan_scale.config.errors import ConfigError
 from biggan_scale.config.spec import ImageSpec
-from biggan_scale.data.index import Dataset
+from biggan_scale.data.index import Dataset, file_sha256
 from biggan_scale.data.loader import Loader
 from biggan_scale.data.order import GlobalOrder
 from biggan_scale.data.packaged import cache_directory
 from biggan_scale.dist import process_group
 from biggan_scale.evaluation import cache
+from biggan_scale.evaluation.request import FEATURES
 from biggan_scale.export.load import Model, one_thread
 from biggan_scale.export.plain import plain_discriminator
 from biggan_scale.export.source import Source
+from biggan_scale.metrics import inception
 from biggan_scale.metrics.classifier import NUM_FEATURES, Classifier, train
 from biggan_scale.metrics.distances import Tick
 from biggan_scale.metrics.features import Features, Pixels, RandomNetwork, digest
@@ -55,7 +60,11 @@ class Extractor:
 
 
 def check(name: str, model: Model, source: Source, dataset: Dataset) -> None:
-    """Raises ConfigError for features, of `request.FEATURES`, that cannot be had of this model or data."""
+    """Raises ConfigError for features that cannot be had of this model or data, or from this file."""
+    if name not in FEATURES:
+        inception.load(Path(name))
+        if dataset.channels not in (1, 3):
+            raise ConfigError(f"--features {name}: Inception sees grey or RGB images, these have {dataset.channels} channels")
     if name in ("random", "classifier") and min(dataset.height, dataset.width) < MIN_SIDE:
         raise ConfigError(f"--features {name}: images must have {MIN_SIDE} px or more; take --features pixels")
     if name == "classifier" and not dataset.classes:
@@ -67,7 +76,7 @@ def check(name: str, model: Model, source: Source, dataset: Dataset) -> None:
 
 
 def make(name: str, model: Model, source: Source, dataset: Dataset, tick: Tick) -> Extractor:
-    """The extractor of a name that has passed `check`; all ranks call it, and rank 0 alone trains what must be trained."""
+    """The extractor of a name, or file, that has passed `check`; all ranks call it, and rank 0 alone trains what must be trained."""
     if name == "pixels":
         return Extractor(Pixels(), _about(name, "the image averaged down to at most 32 px", digest(Pixels())), is_worth_keeping=False)
     if name == "random":
@@ -75,6 +84,8 @@ def make(name: str, model: Model, source: Source, dataset: Dataset, tick: Tick) 
         return Extractor(random, _about(name, "a fixed random convolutional network, never trained", digest(random)), is_worth_keeping=True)
     if name == "classifier":
         return _classifier(model, dataset, tick)
+    if name not in FEATURES:
+        return _inception(Path(name), model)
     weights = f"{source.provenance.get('state_sha256', source.path)}/{source.weights}"
     if name == "encoder":
         return _of_model(name, model.encoder, "the model's own encoder", weights, model)
@@ -87,6 +98,14 @@ def _of_model(name: str, network: Callable[[Tensor], Tensor], what: str, weights
         return Features(network(images.to(model.dtype)).flatten(1))
 
     return Extractor(extract, _about(name, what, hashlib.sha256(f"{name}/{weights}".encode()).hexdigest()), is_worth_keeping=False)
+
+
+def _inception(file: Path, model: Model) -> Extractor:
+    network = inception.load(file).to(model.device)
+    is_published = file_sha256(file).startswith(inception.PUBLISHED_SHA256)
+    what = "Inception of December 2015, " + ("the published weights" if is_published else f"with other weights than the published: {file}")
+    about = _about("inception", what, digest(network)) | {"comparable_with_papers": is_published}
+    return Extractor(network, about, is_worth_keeping=True)
 
 
 def _classifier(model: Model, dataset: Dataset, tick: Tick) -> Extractor:

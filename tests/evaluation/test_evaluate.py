@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import json
 from pathlib import Path
 from typing import Any
@@ -11,9 +12,11 @@ import numpy as np
 import pytest
 import torch
 from safetensors import safe_open
+from safetensors.torch import save_file
 
 from biggan_scale import cli
 from biggan_scale.config import ConfigError
+from biggan_scale.data.index import Dataset
 from biggan_scale.data.pixels import to_uint8
 from biggan_scale.evaluation import evaluate as evaluation
 from biggan_scale.evaluation import extractors
@@ -21,9 +24,13 @@ from biggan_scale.evaluation.evaluate import evaluate
 from biggan_scale.evaluation.request import METRICS, Request
 from biggan_scale.export.hub import export_run
 from biggan_scale.export.load import load
+from biggan_scale.export.source import find
 from biggan_scale.games import gan
+from biggan_scale.metrics import inception
+from biggan_scale.metrics.distances import no_tick
 from biggan_scale.metrics.features import RandomNetwork
 from biggan_scale.metrics.frechet import frechet_distance, statistics
+from biggan_scale.metrics.inception import Inception
 from evaluation.conftest import NUM_IMAGES, Subject
 from support.encoders import GanWithEncoder
 from support.runs import flip_a_bit, make_run
@@ -143,6 +150,35 @@ def test_every_number_has_its_provenance(subject: Subject, tmp_path: Path) -> No
     assert len(result["features"]["sha256"]) == 64
     assert set(result["metrics"]) == {"fid", "kid", "prdc"}
     assert json.loads(json.dumps(result, allow_nan=False)) == result
+
+
+@pytest.fixture
+def inception_file(tmp_path: Path) -> Path:
+    """Weights as they are initialised: not the published ones, which are not here."""
+    save_file({name: t.contiguous() for name, t in Inception().state_dict().items()}, tmp_path / "inception.safetensors")
+    return tmp_path / "inception.safetensors"
+
+
+def test_inceptions_numbers_are_comparable_with_papers_by_the_published_weights_alone(
+    subject: Subject, inception_file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model, dataset = load(subject.run), Dataset.open(subject.data)
+
+    def about() -> dict[str, Any]:
+        return extractors.make(str(inception_file), model, find(subject.run), dataset, no_tick).about
+
+    assert (about()["name"], about()["comparable_with_papers"]) == ("inception", False)
+    monkeypatch.setattr(inception, "PUBLISHED_SHA256", hashlib.sha256(inception_file.read_bytes()).hexdigest()[:8])
+    assert about()["comparable_with_papers"] is True
+
+
+@pytest.mark.slow  # 24 images through Inception
+def test_a_file_of_inceptions_weights_gives_features_and_classes(subject: Subject, inception_file: Path) -> None:
+    found = evaluate(subject.run, asked(subject, "inception_score", features=str(inception_file), num=10))["metrics"]
+    assert 1 <= found["inception_score"]["value"] <= 1008
+    found = evaluate(subject.run, asked(subject, "fid", features=str(inception_file), num=8))["metrics"]
+    assert found["fid"]["features"] == "inception"
+    assert found["fid"]["value"] > 0
 
 
 def test_people_get_a_table_and_programs_an_object(subject: Subject, capsys: pytest.CaptureFixture[str]) -> None:
