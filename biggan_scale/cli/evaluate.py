@@ -24,8 +24,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     metrics = f"of {', '.join(METRICS)} (default {','.join(DEFAULT_METRICS)})"
     parser.add_argument("--metrics", metavar="A,B", type=parse_metrics, default=DEFAULT_METRICS, help=metrics)
     parser.add_argument("--num", metavar="N", type=positive, default=DEFAULT_NUM, help=f"images of each kind (default {DEFAULT_NUM})")
-    features = f"of {', '.join(FEATURES)} (default {DEFAULT_FEATURES})"
-    parser.add_argument("--features", metavar="F", default=DEFAULT_FEATURES, help=features)
+    features = f"of {', '.join(FEATURES)} (default {DEFAULT_FEATURES}), or a file of Inception's weights"
+    parser.add_argument("--features", metavar="F|FILE", default=DEFAULT_FEATURES, help=features)
     parser.add_argument("--test-data", metavar="SHARDS", help="judges probes (default: a fifth of --data)")
     parser.add_argument("--seed", metavar="S", type=int, default=0, help="of the noise (default 0)")
     parser.add_argument("--truncation", metavar="T", type=float, help="of the latents")
@@ -51,7 +51,7 @@ def describe(result: dict[str, Any]) -> str:
     source, features = result["source"], result["features"]
     lines = [
         f"{source['path']}, {source.get('nimg', '?')} images seen, {source.get('weights', 'ema')} weights",
-        f"features: {features['name']}, {features['what']}; not comparable with papers",
+        f"features: {features['name']}, {features['what']}" + "; not comparable with papers" * (not features["comparable_with_papers"]),
     ]
     for name, values in result["metrics"].items():
         shown = (f"{key} {_short(value)}" for key, value in values.items() if isinstance(value, (int, float)))

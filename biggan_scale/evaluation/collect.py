@@ -50,7 +50,8 @@ def collect(pieces: Iterator[Observed], num: int, size: int, stop: StopFlag, cou
 def real(dataset: Dataset, extractor: Extractor, model: Model) -> Iterator[Observed]:
     """This rank's chunks of features, labels and class probabilities of real images, in a shuffled, endless order."""
     for images, labels in _real_chunks(dataset, model):
-        yield _observed(extractor, images.to(model.device), labels)
+        images = images.to(model.device)
+        yield _observed(extractor, images if extractor.takes_data else model.game.as_generated(images), labels)
 
 
 def fake(model: Model, extractor: Extractor, seed: int, truncation: float | None) -> Iterator[Observed]:
@@ -67,8 +68,8 @@ def reconstructed(dataset: Dataset, extractor: Extractor, model: Model) -> Itera
     """The squared differences, in pixels and in features, of real images to their reconstructions and to the next image of the
     chunk; and the class probabilities of both."""
     for pixels, labels in _real_chunks(dataset, model):
-        images = pixels.to(model.device)
-        rebuilt = to_float(to_uint8(model.reconstruct(images.to(model.dtype), labels))).to(model.device)
+        rebuilt = to_float(to_uint8(model.reconstruct(pixels.to(model.device, model.dtype), labels))).to(model.device)
+        images = model.game.as_generated(pixels.to(model.device))
         before, after = extractor(images), extractor(rebuilt)
         piece = {
             "pixels_apart": squared_difference(images, rebuilt),

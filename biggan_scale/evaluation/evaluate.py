@@ -61,7 +61,7 @@ def evaluate(
         ranks = process_group.start()
         stack.callback(process_group.stop)
         found = process_group.on_main(lambda: find(source, weights))
-        model = Model(found, ranks.device)
+        model = Model(found, ranks.device, stop.check)
         subject = Subject(found, model, request, *_open(request, model))
         process_group.on_main(subject.check)
         extractor = extractors.make(request.features, model, found, subject.dataset, stop.check_here)
@@ -105,6 +105,9 @@ class Subject:
             )
         if request.first_that("reconstructed"):
             _ = self.model.encoder
+        drawn = request.first_that("fake") or request.first_that("reconstructed")
+        if drawn and request.features == "encoder" and self.model.game.generated_spec() != self.model.spec:
+            raise ConfigError(f"--features encoder: {drawn} needs it to see generated images, which are smaller than what it takes")
         if self.test_set and self.test_set.classes != data.classes:
             raise ConfigError(f"--test-data {request.test_data}: its classes are not those of --data {request.data}")
 
@@ -134,11 +137,13 @@ class Observer:
 
     def _real(self, dataset: Dataset, num: int) -> Observed:
         """Features of the first `num` real images, kept from an earlier evaluation where they are worth it."""
+        spec = self.subject.model.game.generated_spec()
         identity = {
             "data_fingerprint": dataset.fingerprint,
             "features_sha256": self.extractor.about["sha256"],
             "num": num,
             "order_seed": REAL_ORDER_SEED,
+            "size": [spec.height, spec.width],
             "torch": torch.__version__,
             "device": self.subject.model.device.type,
         }

@@ -3,31 +3,35 @@
 random          a fixed network without training; any data. What it is: metrics/features.py
 classifier      a small network trained on the labels of the data at hand, once, and kept: metrics/classifier.py
 pixels          the image, averaged down to at most 32 px
-encoder         of the model's own encoder
+encoder         of the model's own encoder: what a linear probe reads where it has such features (BigBiGAN's), else its answer z
 discriminator   of the checkpoint's own discriminator: says what it has learned of the data; no yardstick between models
+FILE            Inception's, with weights that the user has: metrics/inception.py. With the published file the numbers are those that
+                papers report, if the rest of the protocol is theirs, too (docs/metrics.md)
 """
 
 from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from biggan_scale.config.errors import ConfigError
-from biggan_scale.config.spec import ImageSpec
-from biggan_scale.data.index import Dataset
+from biggan_scale.data.index import Dataset, file_sha256
 from biggan_scale.data.loader import Loader
 from biggan_scale.data.order import GlobalOrder
 from biggan_scale.data.packaged import cache_directory
 from biggan_scale.dist import process_group
 from biggan_scale.evaluation import cache
+from biggan_scale.evaluation.request import FEATURES
 from biggan_scale.export.load import Model, one_thread
-from biggan_scale.export.plain import plain_discriminator
+from biggan_scale.export.plain import HasFeatures, plain_discriminator
 from biggan_scale.export.source import Source
+from biggan_scale.metrics import inception
 from biggan_scale.metrics.classifier import NUM_FEATURES, Classifier, train
 from biggan_scale.metrics.distances import Tick
 from biggan_scale.metrics.features import Features, Pixels, RandomNetwork, digest
@@ -42,11 +46,13 @@ CLASSIFIER_SEED = 0
 class Extractor:
     """extract: images (B, C, H, W) float in [-1, 1] on the device -> Features. about: for the provenance of every number; its
     `sha256` stands for all that the features depend on. is_worth_keeping: whether another evaluation will want the same of the real
-    images, and cannot have them for the price of reading them."""
+    images, and cannot have them for the price of reading them. takes_data: real images go in as the data has them, not in the size
+    of generated ones."""
 
     extract: Callable[[Tensor], Features]
     about: dict[str, Any]
     is_worth_keeping: bool
+    takes_data: bool = False
 
     @torch.no_grad()
     def __call__(self, images: Tensor) -> Features:
@@ -55,7 +61,11 @@ class Extractor:
 
 
 def check(name: str, model: Model, source: Source, dataset: Dataset) -> None:
-    """Raises ConfigError for features, of `request.FEATURES`, that cannot be had of this model or data."""
+    """Raises ConfigError for features that cannot be had of this model or data, or from this file."""
+    if name not in FEATURES:
+        inception.load(Path(name))
+        if dataset.channels not in (1, 3):
+            raise ConfigError(f"--features {name}: Inception sees grey or RGB images, these have {dataset.channels} channels")
     if name in ("random", "classifier") and min(dataset.height, dataset.width) < MIN_SIDE:
         raise ConfigError(f"--features {name}: images must have {MIN_SIDE} px or more; take --features pixels")
     if name == "classifier" and not dataset.classes:
@@ -67,7 +77,7 @@ def check(name: str, model: Model, source: Source, dataset: Dataset) -> None:
 
 
 def make(name: str, model: Model, source: Source, dataset: Dataset, tick: Tick) -> Extractor:
-    """The extractor of a name that has passed `check`; all ranks call it, and rank 0 alone trains what must be trained."""
+    """The extractor of a name, or file, that has passed `check`; all ranks call it, and rank 0 alone trains what must be trained."""
     if name == "pixels":
         return Extractor(Pixels(), _about(name, "the image averaged down to at most 32 px", digest(Pixels())), is_worth_keeping=False)
     if name == "random":
@@ -75,9 +85,13 @@ def make(name: str, model: Model, source: Source, dataset: Dataset, tick: Tick) 
         return Extractor(random, _about(name, "a fixed random convolutional network, never trained", digest(random)), is_worth_keeping=True)
     if name == "classifier":
         return _classifier(model, dataset, tick)
+    if name not in FEATURES:
+        return _inception(Path(name), model)
     weights = f"{source.provenance.get('state_sha256', source.path)}/{source.weights}"
     if name == "encoder":
-        return _of_model(name, model.encoder, "the model's own encoder", weights, model)
+        encoder = model.encoder
+        features = encoder.features if isinstance(encoder, HasFeatures) else encoder
+        return replace(_of_model(name, features, "the model's own encoder", weights, model), takes_data=True)
     network = plain_discriminator(source, model.device)
     return _of_model(name, network.features, "the checkpoint's own discriminator, as trained", weights, model)
 
@@ -89,10 +103,18 @@ def _of_model(name: str, network: Callable[[Tensor], Tensor], what: str, weights
     return Extractor(extract, _about(name, what, hashlib.sha256(f"{name}/{weights}".encode()).hexdigest()), is_worth_keeping=False)
 
 
+def _inception(file: Path, model: Model) -> Extractor:
+    network = inception.load(file).to(model.device)
+    is_published = file_sha256(file).startswith(inception.PUBLISHED_SHA256)
+    what = "Inception of December 2015, " + ("the published weights" if is_published else f"with other weights than the published: {file}")
+    about = _about("inception", what, digest(network)) | {"comparable_with_papers": is_published}
+    return Extractor(network, about, is_worth_keeping=True)
+
+
 def _classifier(model: Model, dataset: Dataset, tick: Tick) -> Extractor:
-    spec = ImageSpec(dataset.height, dataset.width, dataset.channels, dataset.num_classes)
+    spec = replace(model.game.generated_spec(), num_classes=dataset.num_classes)
     network = Classifier(spec, CLASSIFIER_SEED)
-    network.load_state_dict(process_group.on_main(lambda: _trained(network, dataset, tick)))
+    network.load_state_dict(process_group.on_main(lambda: _trained(network, dataset, model, tick)))
     network.to(model.device).eval().requires_grad_(False)
 
     def extract(images: Tensor) -> Features:
@@ -103,11 +125,14 @@ def _classifier(model: Model, dataset: Dataset, tick: Tick) -> Extractor:
     return Extractor(extract, _about("classifier", what, digest(network)), is_worth_keeping=True)
 
 
-def _trained(network: Classifier, dataset: Dataset, tick: Tick) -> dict[str, Tensor]:
+def _trained(network: Classifier, dataset: Dataset, model: Model, tick: Tick) -> dict[str, Tensor]:
     """The classifier's values, kept from an earlier evaluation or trained now."""
-    file = cache_directory() / "classifiers" / f"{dataset.fingerprint[:16]}-{CLASSIFIER_SEED}-{CLASSIFIER_IMAGES}.safetensors"
+    spec = model.game.generated_spec()
+    name = f"{dataset.fingerprint[:16]}-{spec.height}x{spec.width}-{CLASSIFIER_SEED}-{CLASSIFIER_IMAGES}.safetensors"
+    file = cache_directory() / "classifiers" / name
     identity = {
         "data_fingerprint": dataset.fingerprint,
+        "size": [spec.height, spec.width],
         "seed": CLASSIFIER_SEED,
         "images": CLASSIFIER_IMAGES,
         "untrained_sha256": digest(network),
@@ -122,7 +147,7 @@ def _trained(network: Classifier, dataset: Dataset, tick: Tick) -> dict[str, Ten
     def batches() -> Any:
         for images, labels, _ in loader.ranges((i * CLASSIFIER_BATCH, (i + 1) * CLASSIFIER_BATCH) for i in range(num_batches)):
             tick()
-            yield to_float(images), labels
+            yield model.game.as_generated(to_float(images)), labels
 
     try:
         with torch.enable_grad():

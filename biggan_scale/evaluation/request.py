@@ -41,18 +41,17 @@ METRICS = {
 }
 DEFAULT_METRICS = ("fid", "kid", "prdc")
 
-# Of the model itself: its own encoder, its own discriminator. The others are the same for every model.
-OF_THE_MODEL = ("encoder", "discriminator")
-FEATURES = ("random", "classifier", "pixels", *OF_THE_MODEL)
+FEATURES = ("random", "classifier", "pixels", "encoder", "discriminator")
 DEFAULT_FEATURES = "random"
-WITH_CLASSES = ("classifier",)
+WEIGHTS_SUFFIXES = (".pth", ".safetensors")  # of Inception, read as tensors alone
 
 
 @dataclass(frozen=True)
 class Request:
     """What to measure, and on which samples.
 
-    metrics, features: of the names above. num: of images of each kind; of real ones at most all there are.
+    metrics: of the names above. features: likewise, or a file of Inception's weights. num: of images of each kind; of real ones at
+    most all there are.
     data, test_data: shards; the second for the accuracies of linear_probe and neighbours, else a fifth of the first is held out.
     seed, truncation: of the generated images.
 
@@ -75,11 +74,22 @@ class Request:
                 raise ConfigError(f"--metrics: unknown metric '{name}'; {did_you_mean(name, METRICS)}")
             if self.num < METRICS[name].fewest:
                 raise ConfigError(f"--num {self.num}: {name} needs at least {METRICS[name].fewest} images of each kind")
-            if METRICS[name].classes and self.features not in WITH_CLASSES:
-                raise ConfigError(
-                    f"--metrics {name} needs class probabilities, which --features {self.features} has not; "
-                    f"allowed: {', '.join(WITH_CLASSES)}"
-                )
+            self._check_classes(name)
+
+    @property
+    def inception_file(self) -> Path | None:
+        """The file of weights that is given in place of a name of features."""
+        return None if self.features in FEATURES else Path(self.features)
+
+    def _check_classes(self, name: str) -> None:
+        metric = METRICS[name]
+        if metric.conditional and self.features != "classifier":
+            raise ConfigError(f"--metrics {name} asks for the classes of the data, so --features must be classifier, not {self.features}")
+        if metric.classes and self.features != "classifier" and self.inception_file is None:
+            raise ConfigError(
+                f"--metrics {name} needs class probabilities, which --features {self.features} has not; "
+                "allowed: classifier, or a file of Inception's weights"
+            )
 
     def first_that(self, what: str) -> str | None:
         """The first of the metrics that needs something, a field of `Metric`; None if none does."""
@@ -90,9 +100,16 @@ def check_features(name: str) -> None:
     """Raises ConfigError for features there are not."""
     if name in FEATURES:
         return
-    if Path(name).suffix in (".pt", ".pth", ".pkl", ".ts", ".torchscript"):
-        raise ConfigError(f"--features {name}: a file like that may execute code when loaded, so it is not; allowed: {', '.join(FEATURES)}")
-    raise ConfigError(f"--features: unknown features '{name}'; {did_you_mean(name, FEATURES)}")
+    file = Path(name)
+    if file.suffix in WEIGHTS_SUFFIXES:
+        if not file.is_file():
+            raise ConfigError(f"--features {name}: no such file")
+    elif file.suffix in (".pt", ".pkl", ".ts", ".torchscript") or file.is_file():
+        raise ConfigError(
+            f"--features {name}: such a file may hold code and is not loaded; give Inception's weights as .pth or .safetensors"
+        )
+    else:
+        raise ConfigError(f"--features: unknown features '{name}'; {did_you_mean(name, FEATURES)}")
 
 
 def parse_metrics(text: str) -> tuple[str, ...]:

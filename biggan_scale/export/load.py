@@ -8,7 +8,7 @@ many cores starts many ranks.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -49,7 +49,8 @@ class Model:
         provenance: how the weights came to be.
     """
 
-    def __init__(self, source: Source, device: str | torch.device = "cpu") -> None:
+    def __init__(self, source: Source, device: str | torch.device = "cpu", check: Callable[[], object] = lambda: None) -> None:
+        """`check` is called between the batches of standing statistics, and may raise to break off."""
         self.config: RunConfig = source.config
         self.spec = self.config.image_spec()
         self.device = torch.device(device)
@@ -60,7 +61,7 @@ class Model:
         self.provenance: dict[str, Any] = dict(source.provenance)
         if not source.is_export:
             with one_thread():
-                self.provenance["statistics"] = standing.make(self.game, self.config, self.device, self.dtype)
+                self.provenance["statistics"] = standing.make(self.game, self.config, self.device, self.dtype, check)
 
     @property
     def generator(self) -> nn.Module:

@@ -61,7 +61,7 @@ def sample_to(
     with StopFlag() as stop, ExitStack() as stack:
         ranks = process_group.start()
         stack.callback(process_group.stop)
-        model = Model(process_group.on_main(lambda: find(source, weights)), ranks.device)
+        model = Model(process_group.on_main(lambda: find(source, weights)), ranks.device, stop.check)
         process_group.on_main(lambda: model.check_request(num, truncation, classes))
         job = Job(model, num, seed, truncation, classes, progress, stop)
         write = FILES.get(Path(out).suffix.lower())

@@ -141,6 +141,14 @@ class Game(nn.Module):
 
     # what comes out
 
+    def generated_spec(self) -> ImageSpec:
+        """The images that `generate` makes; those of the data, but for games that look at larger ones than they draw."""
+        return self.spec
+
+    def as_generated(self, images: Tensor) -> Tensor:
+        """Real images in the size of generated ones, to be compared with them."""
+        return images
+
     def generate(self, draw: Draw) -> Tensor:
         """(B, C, H, W) images in [-1, 1] from what `latents` returned."""
         raise NotImplementedError

@@ -58,14 +58,6 @@ class Bigan(Game):
         """Which scores D gives: of the pair."""
         return ("xz",)
 
-    def generated_spec(self) -> ImageSpec:
-        """The images that G makes and D sees."""
-        return self.spec
-
-    def as_generated(self, images: Tensor) -> Tensor:
-        """Real images as D sees them."""
-        return images
-
     def players(self) -> dict[str, tuple[nn.Module, ...]]:
         return {"D": (self.D,), "G": (self.G,), "E": (self.E,)}
 

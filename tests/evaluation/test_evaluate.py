@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import json
 from pathlib import Path
 from typing import Any
@@ -11,9 +12,12 @@ import numpy as np
 import pytest
 import torch
 from safetensors import safe_open
+from safetensors.torch import save_file
+from torch.nn import functional
 
 from biggan_scale import cli
-from biggan_scale.config import ConfigError
+from biggan_scale.config import ConfigError, load_config
+from biggan_scale.data.index import Dataset
 from biggan_scale.data.pixels import to_uint8
 from biggan_scale.evaluation import evaluate as evaluation
 from biggan_scale.evaluation import extractors
@@ -21,14 +25,16 @@ from biggan_scale.evaluation.evaluate import evaluate
 from biggan_scale.evaluation.request import METRICS, Request
 from biggan_scale.export.hub import export_run
 from biggan_scale.export.load import load
-from biggan_scale.games import gan
+from biggan_scale.export.source import find
+from biggan_scale.metrics import inception
+from biggan_scale.metrics.distances import no_tick
 from biggan_scale.metrics.features import RandomNetwork
 from biggan_scale.metrics.frechet import frechet_distance, statistics
+from biggan_scale.metrics.inception import Inception
 from evaluation.conftest import NUM_IMAGES, Subject
-from support.encoders import GanWithEncoder
 from support.runs import flip_a_bit, make_run
 from support.shards import make_shards
-from support.tiny import tiny_config
+from support.tiny import shrink, tiny_config
 
 
 def asked(subject: Subject, *metrics: str, features: str = "random", num: int = 40, **more: Any) -> Request:
@@ -43,11 +49,21 @@ def eight_bit(images: torch.Tensor) -> torch.Tensor:
     return to_uint8(images).float() / 127.5 - 1
 
 
+def run_with_encoder(subject: Subject, folder: Path, *overrides: str) -> Subject:
+    """The same data, and a BigBiGAN."""
+    config = shrink(load_config("bigbigan_emoji32", ["batch_size=8", "precision=fp32", *overrides]).config)
+    return dataclasses.replace(subject, run=folder, engine=make_run(folder, config))
+
+
 @pytest.fixture
-def with_encoder(subject: Subject, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Subject:
-    monkeypatch.setattr(gan, "Gan", GanWithEncoder)
-    engine = make_run(tmp_path / "run", tiny_config("precision=fp32", "data.num_classes=3"))
-    return dataclasses.replace(subject, run=tmp_path / "run", engine=engine)
+def with_encoder(subject: Subject, tmp_path: Path) -> Subject:
+    return run_with_encoder(subject, tmp_path / "run")
+
+
+@pytest.fixture
+def with_larger_encoder(subject: Subject, tmp_path: Path) -> Subject:
+    """Its generator draws at half the size."""
+    return run_with_encoder(subject, tmp_path / "run", "game.encoder_scale=2")
 
 
 # the numbers
@@ -97,19 +113,31 @@ def test_a_classifier_of_the_data_judges_classes(subject: Subject, monkeypatch: 
 
 def test_reconstructions_are_compared_with_what_was_encoded(with_encoder: Subject) -> None:
     found = evaluated(with_encoder, "reconstruction", features="pixels", num=16)["reconstruction"]
-    images, labels = with_encoder.real_images(16)
+    images, _ = with_encoder.real_images(16)
     model = load(with_encoder.run)
-    rebuilt = eight_bit(model.generator(model.encoder(images), labels))
+    rebuilt = eight_bit(model.generator(model.encoder(images)))
     assert found["pixels_rms"] == pytest.approx(float((images - rebuilt).square().mean().sqrt()), rel=1e-4)
     others = torch.cat([images[:8].roll(1, 0), images[8:].roll(1, 0)])
     assert found["pixels_relative"] == pytest.approx(found["pixels_rms"] / float((images - others).square().mean().sqrt()), rel=1e-4)
 
 
-def test_features_of_the_encoder_are_the_encoders(with_encoder: Subject) -> None:
+def test_features_of_the_encoder_are_what_a_probe_reads(with_encoder: Subject) -> None:
     found = evaluated(with_encoder, "fid", features="encoder")["fid"]["value"]
     model = load(with_encoder.run)
-    real, fake = model.encoder(with_encoder.real_images(40)[0]), model.encoder(eight_bit(model.sample(40)))
+    real, fake = (model.encoder.features(images) for images in (with_encoder.real_images(40)[0], eight_bit(model.sample(40))))
     assert found == pytest.approx(frechet_distance(statistics(fake), statistics(real)), rel=1e-3)
+
+
+def test_where_images_are_drawn_smaller_the_real_ones_are_averaged_to_them(with_larger_encoder: Subject) -> None:
+    network = RandomNetwork(3)
+    real = network(functional.avg_pool2d(with_larger_encoder.real_images(40)[0], 2)).values
+    fake = network(eight_bit(load(with_larger_encoder.run).sample(40))).values
+    found = evaluated(with_larger_encoder, "fid", "reconstruction")
+    assert found["fid"]["value"] == pytest.approx(frechet_distance(statistics(fake), statistics(real)), rel=1e-4)
+    assert found["reconstruction"]["pixels_relative"] > 0
+    assert 0 <= evaluated(with_larger_encoder, "linear_probe", features="encoder")["linear_probe"]["value"] <= 1
+    with pytest.raises(ConfigError, match="fid needs it to see generated images, which are smaller than what it takes"):
+        evaluated(with_larger_encoder, "fid", features="encoder")
 
 
 def test_features_of_the_discriminator_are_those_it_was_trained_to(subject: Subject) -> None:
@@ -143,6 +171,35 @@ def test_every_number_has_its_provenance(subject: Subject, tmp_path: Path) -> No
     assert len(result["features"]["sha256"]) == 64
     assert set(result["metrics"]) == {"fid", "kid", "prdc"}
     assert json.loads(json.dumps(result, allow_nan=False)) == result
+
+
+@pytest.fixture
+def inception_file(tmp_path: Path) -> Path:
+    """Weights as they are initialised: not the published ones, which are not here."""
+    save_file({name: t.contiguous() for name, t in Inception().state_dict().items()}, tmp_path / "inception.safetensors")
+    return tmp_path / "inception.safetensors"
+
+
+def test_inceptions_numbers_are_comparable_with_papers_by_the_published_weights_alone(
+    subject: Subject, inception_file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model, dataset = load(subject.run), Dataset.open(subject.data)
+
+    def about() -> dict[str, Any]:
+        return extractors.make(str(inception_file), model, find(subject.run), dataset, no_tick).about
+
+    assert (about()["name"], about()["comparable_with_papers"]) == ("inception", False)
+    monkeypatch.setattr(inception, "PUBLISHED_SHA256", hashlib.sha256(inception_file.read_bytes()).hexdigest()[:8])
+    assert about()["comparable_with_papers"] is True
+
+
+@pytest.mark.slow  # 24 images through Inception
+def test_a_file_of_inceptions_weights_gives_features_and_classes(subject: Subject, inception_file: Path) -> None:
+    found = evaluate(subject.run, asked(subject, "inception_score", features=str(inception_file), num=10))["metrics"]
+    assert 1 <= found["inception_score"]["value"] <= 1008
+    found = evaluate(subject.run, asked(subject, "fid", features=str(inception_file), num=8))["metrics"]
+    assert found["fid"]["features"] == "inception"
+    assert found["fid"]["value"] > 0
 
 
 def test_people_get_a_table_and_programs_an_object(subject: Subject, capsys: pytest.CaptureFixture[str]) -> None:

@@ -16,7 +16,12 @@ from biggan_scale.evaluation.request import Request, parse_metrics
         ({"metrics": ("fidd",)}, "--metrics: unknown metric 'fidd'; did you mean 'fid'?"),
         ({"metrics": ("xyz",)}, "--metrics: unknown metric 'xyz'; allowed: fid, kid, prdc, inception_score, accuracy, neighbours, "),
         ({"features": "pixel"}, "--features: unknown features 'pixel'; did you mean 'pixels'?"),
-        ({"features": "inception.pt"}, "--features inception.pt: a file like that may execute code when loaded, so it is not; allowed: "),
+        ({"features": "inception.pt"}, "--features inception.pt: such a file may hold code and is not loaded; give Inception's weights"),
+        ({"features": "inception.pth"}, "--features inception.pth: no such file"),
+        (
+            {"metrics": ("accuracy",), "features": "pixels"},
+            "--metrics accuracy asks for the classes of the data, so --features must be classifier, not pixels",
+        ),
         ({"metrics": ("prdc",), "num": 5}, "--num 5: prdc needs at least 6 images of each kind"),
         (
             {"metrics": ("inception_score",)},
