@@ -77,4 +77,7 @@ def player_parameters(game: Game) -> dict[str, dict[str, Tensor]]:
 
 
 def make_optimizers(configs: Mapping[str, Any], game: Game) -> dict[str, PlayerOptimizer]:
-    return {player: PlayerOptimizer(configs[player], parameters) for player, parameters in player_parameters(game).items()}
+    return {
+        player: PlayerOptimizer(game.optimizer(player, configs[player]), parameters)
+        for player, parameters in player_parameters(game).items()
+    }

@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from biggan_scale.config import ImageSpec
+from biggan_scale.config import ImageSpec, OptimizerConfig
 from biggan_scale.dist.seeds import Noise
 from biggan_scale.latent.interpolation import slerp
 
@@ -103,6 +103,10 @@ class Game(nn.Module):
     def averaged(self) -> dict[str, nn.Module]:
         """The modules that are used after training, by name: EMA follows them, exports carry them."""
         raise NotImplementedError
+
+    def optimizer(self, player: str, config: OptimizerConfig) -> OptimizerConfig:
+        """The settings of a player's optimizer, from those of the page: corrections that follow from the schedule of moves."""
+        return config
 
     # when
 

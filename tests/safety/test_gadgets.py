@@ -39,7 +39,7 @@ from biggan_scale.data.sources import open_source
 from biggan_scale.engine import checkpoint
 from biggan_scale.engine.loop import Engine
 from biggan_scale.export.hub import export_run
-from biggan_scale.export.importers import import_checkpoint
+from biggan_scale.export.importers import import_checkpoint, sources
 from support.tiny import tiny_config
 
 CANARY = f"{tempfile.gettempdir()}/biggan_scale_canary_{os.getpid()}"  # short: it is inside every gadget; one per test process
@@ -204,10 +204,20 @@ def test_exports(gadgets: dict[str, bytes], run: Path, tmp_path: Path) -> None:
             must_not_sing(data, name, tmp_path / "export" / file, lambda: load(tmp_path / "export"))
 
 
-def test_imports_of_other_projects(gadgets: dict[str, bytes], tmp_path: Path) -> None:
+@pytest.mark.parametrize("source", sources())
+def test_imports_of_other_projects(source: str, gadgets: dict[str, bytes], tmp_path: Path) -> None:
     file = tmp_path / "G_ema.pth"
     for name, data in gadgets.items():
-        must_not_sing(data, name, file, lambda: import_checkpoint(file, "biggan-pytorch", tmp_path / "out"))
+        must_not_sing(data, name, file, lambda: import_checkpoint(file, source, tmp_path / "out"))
+        assert not (tmp_path / "out").exists()
+
+
+def test_network_pickles_with_gadgets_inside(gadgets: dict[str, bytes], tmp_path: Path) -> None:
+    """Where such a pickle holds bytes of torch's own, and in the state of a module."""
+    file = tmp_path / "network-snapshot-000000.pkl"
+    for name, data in gadgets.items():
+        storage = pickle.dumps({"G_ema": Calls(torch.storage._load_from_bytes, data)})
+        must_not_sing(storage, name, file, lambda: import_checkpoint(file, "stylegan2-ada", tmp_path / "out"))
         assert not (tmp_path / "out").exists()
 
 

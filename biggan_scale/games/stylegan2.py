@@ -1,0 +1,186 @@
+"""The game of StyleGAN2 (Karras et al. 2020, 1912.04958), with adaptive augmentation by choice (2006.06676).
+
+The non-saturating logistic loss. Two regularisers have moves of their own, made once in so many rounds and weighted by that number
+(lazy regularisation): R1 on D, and on G the penalty on path lengths. An extra step of a player's optimizer in every k rounds would
+change its time scale, so the learning rate is multiplied by c = k / (k + 1) and both betas are raised to its power (appendix B).
+
+w is mixed: with a probability the layers from a random one on take the w of a second z (1812.04948, section 3.1). The mean of w, for
+truncation, is fed once a round from G's move.
+
+Where this differs from the reference code: the running mean a that path lengths are compared with is the one from before the move,
+and style mixing picks a crossover for each image instead of each batch. Both make the game exact under accumulation and ranks.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from biggan_scale.config import ImageSpec, OptimizerConfig, Part, build, part
+from biggan_scale.dist.seeds import Noise
+from biggan_scale.games.base import Batch, Clock, Draw, Game, Move, Terms, full_precision
+from biggan_scale.losses.adversarial import NON_SATURATING
+from biggan_scale.losses.path_length import path_lengths
+from biggan_scale.losses.penalties import finite_difference, squared_gradient
+from biggan_scale.nn.batch_mean import BatchMean
+
+
+@dataclass(frozen=True)
+class Config:
+    generator: Part = part("networks", "Generator")  # G: latent vectors (and labels) to images, by way of w
+    discriminator: Part = part("networks", "Discriminator")  # D: images (and labels) to scores
+    prior: Part = part("latent")  # the distribution of z
+    r1: float = 10.0  # weight gamma of R1: half of it times the squared norm of the gradient at real images; 0: none
+    r1_every: int = 16  # rounds from one R1 move to the next
+    r1_sigma: float | None = None  # estimate R1 by the difference over a step of this size; null: differentiate twice
+    path_length: float = 2.0  # weight of the penalty on path lengths; 0: none
+    path_every: int = 4  # rounds from one path-length move to the next
+    path_shrink: int = 2  # path lengths of every so many-th image only
+    path_decay: float = 0.01  # share of the newest lengths in their running mean
+    mixing: float = 0.9  # probability that an image has two ws
+    w_decay: float = 0.995  # part of the mean of w kept each round
+    truncation_cutoff: int | None = None  # truncate the w of the first so many layers only; null: of all
+
+    PLAYERS: ClassVar[tuple[str, ...]] = ("D", "G")
+    TINY: ClassVar[dict[str, int]] = {}
+
+    def __post_init__(self) -> None:
+        if min(self.r1_every, self.path_every, self.path_shrink) < 1:
+            raise ValueError("r1_every, path_every and path_shrink must be at least 1")
+        if min(self.r1, self.path_length) < 0:
+            raise ValueError("r1 and path_length must not be negative")
+        for name in ("mixing", "w_decay", "path_decay"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise ValueError(f"{name} {getattr(self, name)} must be in [0, 1]")
+        if self.r1_sigma is not None and self.r1_sigma <= 0:
+            raise ValueError(f"r1_sigma {self.r1_sigma} must be above 0, or null")
+
+
+class Stylegan2(Game):
+    path_mean: Tensor
+
+    def __init__(self, config: Config, spec: ImageSpec) -> None:
+        super().__init__(config, spec)
+        self.prior = build(config.prior, spec)
+        self.G = build(config.generator, spec, self.prior.dim)
+        self.D = build(config.discriminator, spec)
+        self.seen_w = BatchMean(self.G.mapping.w_dim)
+        self.register_buffer("path_mean", torch.zeros(()))
+
+    def players(self) -> dict[str, tuple[nn.Module, ...]]:
+        return {"D": (self.D,), "G": (self.G,)}
+
+    def averaged(self) -> dict[str, nn.Module]:
+        return {"G": self.G}
+
+    def moves(self, clock: Clock) -> tuple[Move, ...]:
+        moves = [Move("D", "D")]
+        if self.config.r1 > 0:
+            moves.append(Move("D_r1", "D", every=self.config.r1_every, partial=True))
+        moves.append(Move("G", "G"))
+        if self.config.path_length > 0:
+            moves.append(Move("G_path", "G", every=self.config.path_every, partial=True))
+        return tuple(moves)
+
+    def optimizer(self, player: str, config: OptimizerConfig) -> OptimizerConfig:
+        """Corrected for the steps that the player's lazy regulariser adds: one in every k rounds."""
+        for move in self.moves(Clock()):
+            if move.player == player and move.partial:
+                c = move.every / (move.every + 1)
+                lr = dataclasses.replace(config.lr, from_=config.lr.from_ * c, to=config.lr.to * c)
+                return dataclasses.replace(config, lr=lr, betas=(config.betas[0] ** c, config.betas[1] ** c))
+        return config
+
+    def latents(self, noise: Noise, labels: Tensor | None = None, truncation: float | None = None) -> Draw:
+        draw = {"z": self.prior.sample(noise)}
+        if self.spec.num_classes:
+            draw["y"] = noise.integers(self.spec.num_classes) if labels is None else labels
+        if truncation is not None:
+            draw["psi"] = torch.full_like(draw["z"][:, 0], truncation)
+        return draw
+
+    def draw(self, move: Move, batch: Batch, noise: Noise) -> Draw:
+        if move.name == "D_r1":
+            return {"step": noise.normal(*batch.images.shape[1:])} if self.config.r1_sigma else {}
+        draw = self.latents(noise, batch.labels)  # generated images have the classes of the real ones
+        if self.config.mixing > 0:
+            mixed = noise.uniform() < self.config.mixing
+            draw["crossover"] = torch.where(mixed, 1 + noise.integers(self.G.num_ws - 1), self.G.num_ws)
+            draw["z2"] = self.prior.sample(noise)
+        if self.G.num_noise:
+            draw["pixels"] = noise.normal(self.G.num_noise)
+        if move.name == "G_path":
+            draw["direction"] = noise.normal(self.spec.channels, self.spec.height, self.spec.width)
+        return draw
+
+    def loss(self, move: Move, batch: Batch, draw: Draw) -> Terms:
+        match move.name:
+            case "D":
+                return self.discriminator_loss(batch, draw)
+            case "D_r1":
+                return self.r1_loss(move, batch, draw)
+            case "G":
+                return self.generator_loss(draw)
+            case _:
+                return self.path_length_loss(move, draw)
+
+    def discriminator_loss(self, batch: Batch, draw: Draw) -> Terms:
+        with torch.no_grad():
+            fake = self.G.synthesis(self.styles(draw), draw.get("pixels"))
+        real_score, fake_score = self.score(batch.images, batch.labels), self.score(fake, draw.get("y"))
+        return Terms(
+            {"real": NON_SATURATING.real(real_score).mean(), "fake": NON_SATURATING.fake(fake_score).mean()},
+            {"score_real": real_score.mean(), "score_fake": fake_score.mean()},
+        )
+
+    def r1_loss(self, move: Move, batch: Batch, draw: Draw) -> Terms:
+        if self.config.r1_sigma:
+            moved = self.score(batch.images + self.config.r1_sigma * draw["step"], batch.labels)
+            penalty = finite_difference(self.score(batch.images, batch.labels), moved, self.config.r1_sigma)
+        else:
+            images = batch.images.detach().requires_grad_()
+            penalty = squared_gradient(self.score(images, batch.labels), images)
+        return Terms({"r1": self.config.r1 / 2 * move.every * penalty.mean()}, {"gradient": penalty.mean().sqrt()})
+
+    def generator_loss(self, draw: Draw) -> Terms:
+        images = self.G.synthesis(self.styles(draw, observe=True), draw.get("pixels"))
+        return Terms({"adversarial": NON_SATURATING.generator(self.score(images, draw.get("y"))).mean()})
+
+    def path_length_loss(self, move: Move, draw: Draw) -> Terms:
+        some = {name: tensor[:: self.config.path_shrink] for name, tensor in draw.items()}
+        ws = self.styles(some)
+        lengths = path_lengths(self.G.synthesis(ws, some.get("pixels")), ws, some["direction"])
+        penalty = (lengths - self.path_mean).square().mean()
+        return Terms({"path_length": self.config.path_length * move.every * penalty}, {"length": lengths.mean()})
+
+    def styles(self, draw: Draw, observe: bool = False) -> Tensor:
+        """(B, num_ws, w_dim) of a training draw, mixed."""
+        w = self.G.mapping(draw["z"], draw.get("y"))
+        if observe:
+            self.seen_w.observe(w)
+        ws = self.G.broadcast(w)
+        if "z2" not in draw:
+            return ws
+        second = torch.arange(self.G.num_ws, device=ws.device) >= draw["crossover"][:, None]  # (B, num_ws)
+        return torch.where(second[:, :, None], self.G.broadcast(self.G.mapping(draw["z2"], draw.get("y"))), ws)
+
+    def score(self, images: Tensor, labels: Tensor | None) -> Tensor:
+        return full_precision(self.D(images, labels))
+
+    def after_step(self, move: Move) -> None:
+        if move.name == "G":
+            self.G.w_avg.lerp_(self.seen_w.take(), 1 - self.config.w_decay)
+
+    def after_round(self, stats: Mapping[str, Tensor], clock: Clock) -> None:
+        if "G_path/length" in stats:
+            self.path_mean.lerp_(stats["G_path/length"].to(self.path_mean.dtype), self.config.path_decay)
+
+    def generate(self, draw: Draw) -> Tensor:
+        """From `latents`: with the constant noise images, so that a picture is a function of z, y and truncation."""
+        psi = draw.get("psi", 1.0)
+        return self.G(draw["z"], draw.get("y"), psi=psi, cutoff=self.config.truncation_cutoff)

@@ -1,0 +1,98 @@
+"""What the generators of the StyleGAN line share: a mapping from z to w, a synthesis from one w per layer, and truncation in w.
+
+Karras et al. 2019 (1812.04948), 2020 (1912.04958), 2021 (2106.12423).
+"""
+
+from __future__ import annotations
+
+import itertools
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from biggan_scale.nn.equalized import EqualizedLinear, leaky_relu, normalize_second_moment
+
+
+class Mapping(nn.Module):
+    """z and labels to w.
+
+    Args:
+        z_dim: length of z; 0: labels only.
+        num_classes: 0: z only.
+        w_dim: length of w and of the embedded label.
+        num_layers: fully connected layers.
+        lr_multiplier: of their learning rate.
+    """
+
+    def __init__(self, z_dim: int, num_classes: int, w_dim: int, num_layers: int, lr_multiplier: float) -> None:
+        super().__init__()
+        self.num_classes = num_classes
+        self.w_dim = w_dim
+        self.embed = EqualizedLinear(num_classes, w_dim) if num_classes else None
+        widths = [z_dim + (w_dim if num_classes else 0)] + [w_dim] * num_layers
+        self.layers = nn.ModuleList(EqualizedLinear(a, b, lr_multiplier=lr_multiplier) for a, b in itertools.pairwise(widths))
+
+    def forward(self, z: Tensor | None, y: Tensor | None = None) -> Tensor:
+        """z: (B, z_dim), None if there is none; y: (B,) int64, None without classes. Returns (B, w_dim)."""
+        parts = [] if z is None else [normalize_second_moment(z)]
+        if self.embed is not None:
+            assert y is not None, "a conditional mapping needs labels"
+            parts.append(normalize_second_moment(self.embed(F.one_hot(y, self.num_classes).to(self.embed.weight.dtype))))
+        h = torch.cat(parts, dim=1)
+        for layer in self.layers:
+            h = leaky_relu(layer(h))
+        return h
+
+
+class StyleGenerator(nn.Module):
+    """Latent vectors (and labels) to images.
+
+    Args:
+        mapping: z to w.
+        synthesis: ws, (B, num_ws, w_dim), and pixel noise, (B, num_noise) normal draws or None, to images.
+        num_ws, num_noise: how many of each the synthesis takes.
+
+    Attributes:
+        w_avg: (w_dim,) the mean of w, towards which truncation moves; whoever trains keeps it.
+    """
+
+    w_avg: Tensor
+    num_ws: int
+    num_noise: int
+
+    def __init__(self, mapping: Mapping, synthesis: nn.Module, num_ws: int, num_noise: int) -> None:
+        super().__init__()
+        self.mapping = mapping
+        self.synthesis = synthesis
+        self.num_ws = num_ws
+        self.num_noise = num_noise
+        self.register_buffer("w_avg", torch.zeros(mapping.w_dim))
+
+    def forward(
+        self, z: Tensor, y: Tensor | None = None, noise: Tensor | None = None, psi: float | Tensor = 1.0, cutoff: int | None = None
+    ) -> Tensor:
+        """Images (B, C, H, W), about [-1, 1].
+
+        Args:
+            z: (B, latent_dim). y: (B,) int64, None without classes.
+            noise: (B, num_noise) for the pixels; None: the constant noise images.
+            psi, cutoff: truncation, as of `truncate`.
+        """
+        return self.synthesis(self.truncate(self.broadcast(self.mapping(z, y)), psi, cutoff), noise)
+
+    def broadcast(self, w: Tensor) -> Tensor:
+        """(B, w_dim) to (B, num_ws, w_dim): the same w for every layer."""
+        return w[:, None].expand(-1, self.num_ws, -1)
+
+    def truncate(self, ws: Tensor, psi: float | Tensor, cutoff: int | None = None) -> Tensor:
+        """mean + psi (w - mean) (1812.04948, appendix B): 1 changes nothing, 0 shows the mean image.
+
+        Args:
+            ws: (B, num_ws, w_dim).
+            psi: a number, or (B,) of them.
+            cutoff: of the first so many layers only; None: of all.
+        """
+        scale = psi.to(ws.dtype)[:, None, None] if isinstance(psi, Tensor) else psi
+        truncated = torch.lerp(self.w_avg.to(ws.dtype).expand_as(ws), ws, scale)
+        return truncated if cutoff is None else torch.cat([truncated[:, :cutoff], ws[:, cutoff:]], dim=1)
