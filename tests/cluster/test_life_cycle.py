@@ -240,11 +240,12 @@ def test_sweep_with_one_run_preempted_ends_complete(cluster: Cluster, backend: s
 @both_backends
 @pytest.mark.parametrize("signal", ["TERM", "USR2", "INT"])
 def test_signal_may_come_at_any_moment(cluster: Cluster, undisturbed: str, signal: str, backend: str) -> None:
-    moments = ("round-2", "save", "snapshot")
+    moments = ("round-2", "save round-4", "snapshot")  # a save goes on beside the next round
     every = ("checkpoint.every=4 rounds", "snapshot.every=3 rounds")
     run = cluster.submit(f"signal-{signal}-{backend}", *every, backend=backend, hold_at=moments)
     for times, moment in enumerate(moments, 1):
-        run.wait_held(moment)
+        for place in moment.split():
+            run.wait_held(place)
         cluster.run("scancel", f"--signal={signal}", run.job)
         run.wait(lambda times=times: len(run.ends()) == times, f"end after {moment}")
         assert (run.ends()[-1]["kind"], run.ends()[-1]["action"]) == ("stopped", "requeue"), run.log()
