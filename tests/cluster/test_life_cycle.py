@@ -8,7 +8,7 @@ import pytest
 
 from tests.cluster import hold
 from tests.cluster.conftest import BACKENDS, Walk
-from tests.cluster.local_slurm import ROUNDS, SMALL, TIMEOUT_S, Cluster, Run
+from tests.cluster.local_slurm import ROUNDS, SMALL, TIMEOUT_S, Cluster, Run, start
 
 pytestmark = pytest.mark.timeout(3 * TIMEOUT_S)
 both_backends = pytest.mark.parametrize("backend", BACKENDS)
@@ -75,6 +75,17 @@ def test_preempted_three_times_without_user_signal(silent_cluster: Cluster, undi
     run = three_preemptions(silent_cluster, backend)
     assert all("SIGTERM" in end["reason"] for end in run.ends()[:3])
     assert run.final_sha256() == undisturbed
+
+
+@pytest.mark.slow  # another cluster of its own
+def test_preempted_where_the_site_cancels_a_job_is_quicker(undisturbed: str, tmp_path_factory: pytest.TempPathFactory) -> None:
+    for cluster in start(tmp_path_factory.mktemp("cancels"), SLURM_LOCAL_PREEMPT="CANCEL"):
+        run = cluster.submit("preempted", hold_at=("round-3",))
+        run.wait_held("round-3")
+        preempt(run, "-N2")
+        run.wait_ended("COMPLETED")
+        assert [(end["kind"], end["action"]) for end in run.ends()] == [("stopped", "requeue"), ("complete", "finish")]
+        assert run.final_sha256() == undisturbed
 
 
 @pytest.mark.slow
