@@ -6,7 +6,9 @@ How a command begins and ends is config/command.py's. Here is what is particular
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Sequence
+from typing import NoReturn
 
 from biggan_scale.cli import evaluate, export, import_, sample, status, train
 from biggan_scale.config import command
@@ -18,7 +20,18 @@ STOPPED_IN_GOOD_ORDER = (Preempted.exit_code, DoNotRequeue.exit_code)
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs one command and returns its exit code."""
-    return PROGRAM.main(argv)
+    code = PROGRAM.main(argv)
+    if argv is None and _rank():
+        _leave(code)
+    return code
+
+
+def _leave(code: int) -> NoReturn:
+    """Ends a process that is one of several, as it is: everything of ours is closed. Threads of torch's and of the watchdog's that are
+    inside of C++ when the interpreter takes itself down end it by an abort, which a launcher takes for a failure."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)
 
 
 def _tell(error: UserError, who: str) -> int:

@@ -1,6 +1,7 @@
 """Signals become a flag; the ranks agree on it at the end of a round; nothing else happens inside a handler.
 
-SIGTERM, SIGUSR2 (Slurm's warning) and SIGINT (Ctrl-C) ask for an orderly stop: save, then exit 75. A second SIGINT leaves at once.
+SIGTERM, SIGUSR2 (Slurm's warning) and SIGINT (Ctrl-C) ask for an orderly stop: save, then exit 75. A second SIGINT leaves at once,
+unless it comes with the first: Slurm signals every process of a step, and torchrun's agent passes on to its workers what it gets.
 What saves nothing on its way (sampling, evaluation) asks by `check` between its batches, and publishes only what is complete.
 """
 
@@ -8,12 +9,14 @@ from __future__ import annotations
 
 import os
 import signal
+import time
 from types import FrameType
 
 from biggan_scale.config.errors import Preempted
 from biggan_scale.dist import process_group
 
 _STOP = (signal.SIGTERM, signal.SIGUSR2, signal.SIGINT)
+SAME_S = 1.0  # SIGINTs that are no further apart are one
 
 
 class StopFlag:
@@ -21,6 +24,7 @@ class StopFlag:
 
     def __init__(self) -> None:
         self.received: signal.Signals | None = None
+        self._since = 0.0
         self._previous: dict[int, object] = {}
 
     def __enter__(self) -> StopFlag:
@@ -49,6 +53,8 @@ class StopFlag:
             raise Preempted(f"{signal.name}: stopped before the end, and nothing was written; run the same command again")
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
-        if number == signal.SIGINT and self.received == signal.SIGINT:
+        now = time.monotonic()
+        if number == signal.SIGINT and self.received == signal.SIGINT and now - self._since > SAME_S:
             os._exit(130)
-        self.received = signal.Signals(number)
+        if self.received != number:
+            self.received, self._since = signal.Signals(number), now

@@ -45,8 +45,8 @@ ROUNDS_CHECKED = 2  # after every start, that many rounds are followed by a comp
 
 def train(loaded: Loaded) -> int:
     """Run or resume the training that `loaded` describes, and return 0. Any other end is an error of config/errors.py."""
+    ranks = process_group.start()  # a signal that comes before all ranks have met ends this one at once: there is nobody to agree with
     with StopFlag() as stop, ExitStack() as stack:
-        ranks = process_group.start()
         stack.callback(process_group.stop)
         Run(loaded, ranks, stop).go(stack)
     return 0

@@ -28,7 +28,7 @@ def cluster(own_cluster: Cluster) -> Iterator[Cluster]:
 
 @pytest.fixture(scope="session")
 def silent_cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
-    """A cluster of a site where a preempted job gets SIGTERM alone, and is cancelled if it is not quick enough."""
+    """A cluster where a preempted job gets SIGTERM alone."""
     yield from start(tmp_path_factory.mktemp("silent"), SLURM_LOCAL_USERSIG="0")
 
 

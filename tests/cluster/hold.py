@@ -1,8 +1,8 @@
 """A breakpoint in a run on the cluster, so that a disturbance meets it where the test wants it, however fast the machine.
 
-`put_into(code)` writes calls of `here` into a run's copy of the code, and this file beside them. RUN/hold lists places, in the order
-they are expected: a process that comes to the first of them waits until a signal to stop has come to it, or until the test takes the
-place off the list. RUN/held tells which places have been come to.
+`put_into(code)` writes calls of `here` into a run's copy of the code, and this file beside them. RUN/hold lists places, a line or more
+in the order they are expected: who comes to a place on the first line waits until a signal to stop has come, or until the test takes
+the line off. RUN/held tells which places have been come to.
 """
 
 from __future__ import annotations
@@ -40,26 +40,26 @@ def insert(file: Path, function: str, statement: str) -> None:
 def here(place: str) -> None:
     """In the run: wait, if this is where to."""
     run_dir = Path(sys.argv[-1]).parents[1]  # ... train RUN/launch/config.yaml
-    if waits_for(run_dir) != place or _told_to_stop():
+    if place not in waits_for(run_dir) or _told_to_stop():
         return
     with (run_dir / "held").open("a") as file:
         file.write(f"{place}\n")
-    while waits_for(run_dir) == place and not _told_to_stop():
+    while place in waits_for(run_dir) and not _told_to_stop():
         time.sleep(0.01)
     take_off(run_dir, place)
 
 
-def waits_for(run_dir: Path) -> str:
+def waits_for(run_dir: Path) -> list[str]:
     try:
-        return (run_dir / "hold").read_text().partition("\n")[0]
+        return (run_dir / "hold").read_text().partition("\n")[0].split()
     except FileNotFoundError:
-        return ""
+        return []
 
 
 def take_off(run_dir: Path, place: str) -> None:
     """Unless another rank has done it."""
     first, _, rest = (run_dir / "hold").read_text().partition("\n")
-    if first == place:
+    if place in first.split():
         temporary = run_dir / f".hold.{os.getpid()}"
         temporary.write_text(rest)
         os.replace(temporary, run_dir / "hold")

@@ -8,7 +8,7 @@ import pytest
 
 from tests.cluster import hold
 from tests.cluster.conftest import BACKENDS, Walk
-from tests.cluster.local_slurm import ROUNDS, SMALL, TIMEOUT_S, Cluster, Run
+from tests.cluster.local_slurm import ROUNDS, SMALL, TIMEOUT_S, Cluster, Run, start
 
 pytestmark = pytest.mark.timeout(3 * TIMEOUT_S)
 both_backends = pytest.mark.parametrize("backend", BACKENDS)
@@ -75,6 +75,17 @@ def test_preempted_three_times_without_user_signal(silent_cluster: Cluster, undi
     run = three_preemptions(silent_cluster, backend)
     assert all("SIGTERM" in end["reason"] for end in run.ends()[:3])
     assert run.final_sha256() == undisturbed
+
+
+@pytest.mark.slow  # another cluster of its own
+def test_preempted_where_the_site_cancels_a_job_is_quicker(undisturbed: str, tmp_path_factory: pytest.TempPathFactory) -> None:
+    for cluster in start(tmp_path_factory.mktemp("cancels"), SLURM_LOCAL_PREEMPT="CANCEL"):
+        run = cluster.submit("preempted", hold_at=("round-3",))
+        run.wait_held("round-3")
+        preempt(run, "-N2")
+        run.wait_ended("COMPLETED")
+        assert [(end["kind"], end["action"]) for end in run.ends()] == [("stopped", "requeue"), ("complete", "finish")]
+        assert run.final_sha256() == undisturbed
 
 
 @pytest.mark.slow
@@ -240,11 +251,12 @@ def test_sweep_with_one_run_preempted_ends_complete(cluster: Cluster, backend: s
 @both_backends
 @pytest.mark.parametrize("signal", ["TERM", "USR2", "INT"])
 def test_signal_may_come_at_any_moment(cluster: Cluster, undisturbed: str, signal: str, backend: str) -> None:
-    moments = ("round-2", "save", "snapshot")
+    moments = ("round-2", "save round-4", "snapshot")  # a save goes on beside the next round
     every = ("checkpoint.every=4 rounds", "snapshot.every=3 rounds")
     run = cluster.submit(f"signal-{signal}-{backend}", *every, backend=backend, hold_at=moments)
     for times, moment in enumerate(moments, 1):
-        run.wait_held(moment)
+        for place in moment.split():
+            run.wait_held(place)
         cluster.run("scancel", f"--signal={signal}", run.job)
         run.wait(lambda times=times: len(run.ends()) == times, f"end after {moment}")
         assert (run.ends()[-1]["kind"], run.ends()[-1]["action"]) == ("stopped", "requeue"), run.log()

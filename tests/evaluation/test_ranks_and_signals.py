@@ -114,14 +114,17 @@ def test_a_signal_ends_sampling_and_leaves_what_was_there(subject: Subject, cach
     assert list(target.parent.iterdir()) == []
 
 
-def test_a_second_interrupt_leaves_at_once() -> None:
+def test_a_second_interrupt_leaves_at_once_unless_it_comes_with_the_first() -> None:
     program = (
-        "import os, signal\n"
-        "from biggan_scale.engine.signals import StopFlag\n"
+        "import os, signal, time\n"
+        "from biggan_scale.engine.signals import SAME_S, StopFlag\n"
         "with StopFlag():\n"
         "    os.kill(os.getpid(), signal.SIGINT)\n"
         "    os.kill(os.getpid(), signal.SIGINT)\n"
-        "    print('still here')\n"
+        "    print('still here', flush=True)\n"
+        "    time.sleep(SAME_S + 0.01)\n"
+        "    os.kill(os.getpid(), signal.SIGINT)\n"
+        "    print('not any more', flush=True)\n"
     )
     done = subprocess.run([sys.executable, "-c", program], env=os.environ | {"PYTHONPATH": str(ROOT)}, capture_output=True, text=True)
-    assert (done.returncode, done.stdout) == (130, "")
+    assert (done.returncode, done.stdout) == (130, "still here\n")
