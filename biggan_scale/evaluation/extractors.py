@@ -3,7 +3,7 @@
 random          a fixed network without training; any data. What it is: metrics/features.py
 classifier      a small network trained on the labels of the data at hand, once, and kept: metrics/classifier.py
 pixels          the image, averaged down to at most 32 px
-encoder         of the model's own encoder
+encoder         of the model's own encoder, from which it reads the latent vectors
 discriminator   of the checkpoint's own discriminator: says what it has learned of the data; no yardstick between models
 """
 
@@ -77,7 +77,7 @@ def make(name: str, model: Model, source: Source, dataset: Dataset, tick: Tick) 
         return _classifier(model, dataset, tick)
     weights = f"{source.provenance.get('state_sha256', source.path)}/{source.weights}"
     if name == "encoder":
-        return _of_model(name, model.encoder, "the model's own encoder", weights, model)
+        return _of_model(name, model.encoder.features, "the model's own encoder, before the latent vectors", weights, model)
     network = plain_discriminator(source, model.device)
     return _of_model(name, network.features, "the checkpoint's own discriminator, as trained", weights, model)
 

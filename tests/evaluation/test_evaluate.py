@@ -108,7 +108,8 @@ def test_reconstructions_are_compared_with_what_was_encoded(with_encoder: Subjec
 def test_features_of_the_encoder_are_the_encoders(with_encoder: Subject) -> None:
     found = evaluated(with_encoder, "fid", features="encoder")["fid"]["value"]
     model = load(with_encoder.run)
-    real, fake = model.encoder(with_encoder.real_images(40)[0]), model.encoder(eight_bit(model.sample(40)))
+    extract = model.encoder.features
+    real, fake = extract(with_encoder.real_images(40)[0]), extract(eight_bit(model.sample(40)))
     assert found == pytest.approx(frechet_distance(statistics(fake), statistics(real)), rel=1e-3)
 
 
