@@ -144,7 +144,7 @@ class SnapshotConfig:
     """The grids of samples, always of the same noise."""
 
     every: Duration = Duration(100, "kimg")  # how often a grid is drawn
-    rows: int = 8  # of the grid; a row shows one class, where there are classes
+    rows: int = 8  # of the grid; a row shows one class or one code, where there are any
     columns: int = 8  # images in a row
     interpolations: int = 2  # further rows, each a walk between two latents; 0: none
     truncation: float | None = None  # of the latents; null: the prior as trained

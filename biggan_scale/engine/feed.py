@@ -93,6 +93,16 @@ class Feed:
         return (loaded.images, loaded.labels) if self._conditional and loaded.labels is not None else (loaded.images,)
 
 
+def first_images(config: RunConfig, dataset: Dataset, num: int) -> Tensor:
+    """(num, C, H, W) uint8: the images at the first positions of the stream, never mirrored."""
+    order = GlobalOrder(dataset.shard_sizes, config.data_seed, config.data.window)
+    loader = Loader(dataset, order, workers=0, flip=False, seed=config.data_seed, max_bad_share=config.data.max_bad_share)
+    try:
+        return next(loader.ranges([(0, num)])).images
+    finally:
+        loader.close()
+
+
 def _loader(config: RunConfig, dataset: Dataset) -> Loader:
     data, seed = config.data, config.data_seed
     order = GlobalOrder(dataset.shard_sizes, seed, data.window)

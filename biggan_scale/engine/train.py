@@ -26,7 +26,7 @@ from biggan_scale.data.streaming import Stream
 from biggan_scale.dist import process_group
 from biggan_scale.engine import checkpoint, snapshot, standing
 from biggan_scale.engine.agreement import check_ranks_agree
-from biggan_scale.engine.feed import Feed, open_checked
+from biggan_scale.engine.feed import Feed, first_images, open_checked
 from biggan_scale.engine.health.watch import Health
 from biggan_scale.engine.log import Log, round_to
 from biggan_scale.engine.loop import Engine
@@ -69,6 +69,7 @@ class Run:
         self.began = self.saved_at = time.monotonic()
         self.run_dir: RunDir | None = None
         self.log: Log | None = None
+        self.shown: Tensor | None = None  # real images to reconstruct at snapshots
         self.saver: Saver | None = None
         self.opened = ExitStack()  # what is opened at a place in the data, and anew after a roll-back
         self.health: Health | None = None
@@ -199,13 +200,25 @@ class Run:
         check = self.stop.check_here
         try:
             with self.engine.ema.applied(), standing.made(game, self.config, device, dtype, check):
-                pixels = snapshot.sheet(game, self.config.snapshot, self.config.seed, device, dtype, check)
+                sheets = {"samples": snapshot.sheet(game, self.config.snapshot, self.config.seed, device, dtype, check)}
+                if "E" in game.averaged() and isinstance(self.dataset, Dataset):
+                    columns = self.config.snapshot.columns
+                    sheets["reconstructions"] = snapshot.reconstructions(game, self._shown_images(), columns, check)
         except Preempted:
             self._say("a signal came: the sheet of samples of this moment is left out")
             return
         name = checkpoint.directory_name(self.engine.clock.nimg)
-        save_png(pixels, self.run_dir.samples / f"{name}.png")
-        self.log.image("samples", pixels, self.engine.clock.nimg)
+        for kind, pixels in sheets.items():
+            save_png(pixels, self.run_dir.samples / (f"{name}.png" if kind == "samples" else f"{name}-{kind}.png"))
+            self.log.image(kind, pixels, self.engine.clock.nimg)
+
+    def _shown_images(self) -> Tensor:
+        """The real images that are reconstructed at every snapshot, in [-1, 1]."""
+        if self.shown is None:
+            assert isinstance(self.dataset, Dataset), "a stream has no first images"
+            pixels = first_images(self.config, self.dataset, snapshot.ROWS // 2 * self.config.snapshot.columns)
+            self.shown = pixels.to(self.ranks.device, self.engine.precision.dtype).div_(127.5).sub_(1)
+        return self.shown
 
     def _save(self) -> None:
         if self.saved_nimg == self.engine.clock.nimg:

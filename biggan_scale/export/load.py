@@ -21,6 +21,7 @@ from biggan_scale.dist.seeds import Noise
 from biggan_scale.engine import standing
 from biggan_scale.export.plain import plain_game
 from biggan_scale.export.source import Source, Weights, find
+from biggan_scale.nn.posterior import Encoder
 
 CHUNK, CHUNK_GPU = 8, 64  # samples the network sees at once: part of the definition of a sample's last bits
 
@@ -69,13 +70,15 @@ class Model:
         return self._network("G", "generator")
 
     @property
-    def encoder(self) -> nn.Module:
+    def encoder(self) -> Encoder:
         """E(images): latent vectors (N, dim) of images (N, C, H, W) in [-1, 1]; `.features(images)` is what a linear probe reads.
 
         Raises:
             ConfigError: the game has none.
         """
-        return self._network("E", "encoder")
+        encoder = self._network("E", "encoder")
+        assert isinstance(encoder, Encoder), 'a game that averages an "E" builds it on nn/posterior.py'
+        return encoder
 
     def sample(self, num: int, seed: int = 0, truncation: float | None = None, classes: Sequence[int] | None = None) -> Tensor:
         """Draw images.

@@ -164,6 +164,18 @@ class Game(nn.Module):
         """
         return None
 
+    def num_rows(self) -> int:
+        """How many things there are to show in a row each, on a sheet of samples: classes, or codes; 0 where there are none."""
+        return self.spec.num_classes
+
+    def arrange(self, draw: Draw, columns: int) -> Draw:
+        """The latents of a sheet with so many columns as they are to be shown, row by row. The default leaves them as drawn."""
+        return draw
+
+    def reconstruct(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        """Real images (B, C, H, W) as G would make them, and G(E(x)) beside them. For games that average an "E"."""
+        raise NotImplementedError
+
     def interpolate(self, a: Draw, b: Draw, t: float) -> Draw:
         """The latents at fraction t of the way from a to b: vectors on the great circle, everything else (labels) from a."""
         return {name: slerp(a[name], b[name], t) if a[name].is_floating_point() and a[name].ndim == 2 else a[name] for name in a}

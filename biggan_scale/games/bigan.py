@@ -116,6 +116,5 @@ class Bigan(Game):
         """(B, latent_dim): E's latent vectors of images; the mean where the draw has no "eps"."""
         return self.E.sample(images, draw.get("eps"))
 
-    def reconstruct(self, images: Tensor) -> Tensor:
-        """G(E(x)), beside which to look at x."""
-        return self.generate({"z": self.E(images)})
+    def reconstruct(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        return self.as_generated(images), self.generate({"z": self.E(images)})

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from biggan_scale.config import ImageSpec, Part, build, part
 from biggan_scale.dist.seeds import Noise
 from biggan_scale.games.base import Batch, Clock, Draw, Game, Move, Terms, full_precision
+from biggan_scale.latent.joint import Joint
 from biggan_scale.losses import orthogonal
 from biggan_scale.losses.adversarial import LOSSES
 
@@ -87,3 +88,9 @@ class Gan(Game):
 
     def scores(self, images: Tensor, labels: Tensor | None) -> Tensor:
         return full_precision(self.D(images, labels))
+
+    def num_rows(self) -> int:
+        return self.spec.num_classes or (self.prior.num_rows if isinstance(self.prior, Joint) else 0)
+
+    def arrange(self, draw: Draw, columns: int) -> Draw:
+        return draw | {"z": self.prior.arrange(draw["z"], columns)} if isinstance(self.prior, Joint) else draw

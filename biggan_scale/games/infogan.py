@@ -134,6 +134,12 @@ class Infogan(Game):
     def generate(self, draw: Draw) -> Tensor:
         return self.G(draw["z"])
 
+    def num_rows(self) -> int:
+        return self.prior.num_rows
+
+    def arrange(self, draw: Draw, columns: int) -> Draw:
+        return {"z": self.prior.arrange(draw["z"], columns)}
+
     def interpolate(self, a: Draw, b: Draw, t: float) -> Draw:
         """Noise on the great circle, uniform codes on a straight line, categories those of a."""
         start, end = self.prior.split(a["z"]), self.prior.split(b["z"])

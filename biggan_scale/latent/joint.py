@@ -69,6 +69,34 @@ class Joint:
         return torch.cat([codes.normal, codes.uniform, *codes.categorical], dim=1)
 
     @property
+    def num_rows(self) -> int:
+        """What `arrange` can show: a row for each category of the first code, then one for each uniform code."""
+        return self._num_first + self.config.uniform
+
+    def arrange(self, z: Tensor, columns: int) -> Tensor:
+        """(rows * columns, dim) as a sheet whose rows show codes and whose columns show noise.
+
+        A category has its row, on the noise of the first row. So has a uniform code, which goes from -1 to 1 along it, on the noise of
+        the first column. Further rows stay as drawn.
+        """
+        return torch.cat([self._row(z, row, columns) for row in range(len(z) // columns)])
+
+    def _row(self, z: Tensor, row: int, columns: int) -> Tensor:
+        if row < self._num_first:
+            codes = self.split(z[:columns].clone())
+            codes.categorical[0].zero_()[:, row] = 1
+        elif row < self.num_rows:
+            codes = self.split(z[:1].repeat(columns, 1))
+            codes.uniform[:, row - self._num_first] = torch.linspace(-1, 1, columns, dtype=z.dtype, device=z.device)
+        else:
+            return z[row * columns : (row + 1) * columns]
+        return self.join(codes)
+
+    @property
+    def _num_first(self) -> int:
+        return self.config.categories[0] if self.config.categories else 0
+
+    @property
     def entropy(self) -> float:
         """Of the categorical codes together, in nats: the most that an image can tell of them."""
         return sum(math.log(number) for number in self.config.categories)

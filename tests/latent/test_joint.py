@@ -45,3 +45,23 @@ def test_entropy_is_that_of_the_categories() -> None:
 def test_impossible_priors_are_refused(options: dict) -> None:
     with pytest.raises(ValueError, match=r"must be 0 or more|needs at least 2"):
         Config(**options)
+
+
+def test_a_sheet_has_codes_in_its_rows_and_noise_in_its_columns() -> None:
+    joint = prior(normal=3, uniform=2, categories=(4, 2))
+    columns, rows = 5, 4 + 2 + 1
+    z = joint.sample(Noise(0, range(rows * columns), "s"))
+    assert joint.num_rows == 6
+    sheet = [joint.split(row) for row in joint.arrange(z, columns).split(columns)]
+    first = joint.split(z[:columns])
+    for category, row in enumerate(sheet[:4]):
+        assert row.categorical[0].argmax(1).tolist() == [category] * columns and torch.equal(row.categorical[0].sum(1), torch.ones(columns))
+        for mine, drawn in zip(
+            (row.normal, row.uniform, row.categorical[1]), (first.normal, first.uniform, first.categorical[1]), strict=True
+        ):
+            assert torch.equal(mine, drawn)
+    for code, row in enumerate(sheet[4:6]):
+        torch.testing.assert_close(row.uniform[:, code], torch.linspace(-1, 1, columns))
+        assert torch.equal(row.uniform[:, 1 - code], first.uniform[:1, 1 - code].expand(columns))
+        assert torch.equal(row.normal, first.normal[:1].expand(columns, -1))
+    assert torch.equal(joint.join(sheet[6]), z[6 * columns :])
