@@ -39,7 +39,8 @@ images = model.sample(num=16, seed=0, truncation=0.5{classes})  # (16, {channels
 The same seed gives the same images. `truncation` restricts the latents: the smaller, the more typical and the less varied the
 images; None is the prior as trained. `model.generator(z, y)` is the network itself.{encoder}
 
-Without biggan_scale: `model.safetensors` holds plain weights, nothing needs to be normalised or averaged; `config.json` says which network they belong to.
+Without biggan_scale: `model.safetensors` holds plain weights, nothing needs to be normalised or averaged; `config.json` says
+which network they belong to.
 
 ## How it was made
 
