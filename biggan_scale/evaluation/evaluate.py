@@ -16,6 +16,7 @@ import warnings
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +38,7 @@ from biggan_scale.export.load import Model
 from biggan_scale.export.source import Source, Weights, find, sha256
 
 RECORD_FILE = "evaluations.jsonl"
+RANKS_WAIT = timedelta(hours=24)  # while rank 0 computes the metrics, which of many images takes longer than ranks are usually waited for
 
 Progress = Callable[[int, int], object]
 
@@ -58,7 +60,7 @@ def evaluate(
         Preempted: a signal came.
     """
     with StopFlag() as stop, ExitStack() as stack:
-        ranks = process_group.start()
+        ranks = process_group.start(RANKS_WAIT)
         stack.callback(process_group.stop)
         found = process_group.on_main(lambda: find(source, weights))
         model = Model(found, ranks.device, stop.check)

@@ -12,7 +12,8 @@ FILE            Inception's, with weights that the user has: metrics/inception.p
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
+import sys
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -34,10 +35,11 @@ from biggan_scale.export.source import Source
 from biggan_scale.metrics import inception
 from biggan_scale.metrics.classifier import NUM_FEATURES, Classifier, train
 from biggan_scale.metrics.distances import Tick
-from biggan_scale.metrics.features import Features, Pixels, RandomNetwork, digest
+from biggan_scale.metrics.features import Features, Pixels, RandomNetwork, averaged_down, digest
 
 MIN_SIDE = 8  # px: what the networks here halve three times
-CLASSIFIER_IMAGES = 60_000  # seen in training: a minute on one core at 32 px; small data sets are gone through several times
+CLASSIFIER_SIDE = 32  # px: larger images are averaged down to it
+CLASSIFIER_IMAGES = 60_000  # seen in training: two minutes on one core; small data sets are gone through several times
 CLASSIFIER_BATCH = 128
 CLASSIFIER_SEED = 0
 
@@ -112,13 +114,12 @@ def _inception(file: Path, model: Model) -> Extractor:
 
 
 def _classifier(model: Model, dataset: Dataset, tick: Tick) -> Extractor:
-    spec = replace(model.game.generated_spec(), num_classes=dataset.num_classes)
-    network = Classifier(spec, CLASSIFIER_SEED)
+    network = Classifier(replace(model.spec, num_classes=dataset.num_classes), CLASSIFIER_SEED)
     network.load_state_dict(process_group.on_main(lambda: _trained(network, dataset, model, tick)))
     network.to(model.device).eval().requires_grad_(False)
 
     def extract(images: Tensor) -> Features:
-        values = network.features(images)
+        values = network.features(averaged_down(images, CLASSIFIER_SIDE))
         return Features(values, network.head(values).softmax(1))
 
     what = f"{NUM_FEATURES} of a small classifier trained on {CLASSIFIER_IMAGES} images of this data"
@@ -136,6 +137,7 @@ def _trained(network: Classifier, dataset: Dataset, model: Model, tick: Tick) ->
         "seed": CLASSIFIER_SEED,
         "images": CLASSIFIER_IMAGES,
         "untrained_sha256": digest(network),
+        "side": CLASSIFIER_SIDE,
         "torch": torch.__version__,
     }
     kept = cache.read(file, identity)
@@ -144,13 +146,15 @@ def _trained(network: Classifier, dataset: Dataset, model: Model, tick: Tick) ->
     num_batches = max(CLASSIFIER_IMAGES // CLASSIFIER_BATCH, 1)
     loader = Loader(dataset, GlobalOrder(dataset.shard_sizes, CLASSIFIER_SEED), workers=0, flip=False, seed=CLASSIFIER_SEED)
 
-    def batches() -> Any:
+    def batches() -> Iterator[tuple[Tensor, Tensor]]:
         for images, labels, _ in loader.ranges((i * CLASSIFIER_BATCH, (i + 1) * CLASSIFIER_BATCH) for i in range(num_batches)):
             tick()
-            yield model.game.as_generated(to_float(images)), labels
+            assert labels is not None, "checked before"
+            yield averaged_down(model.game.as_generated(to_float(images)), CLASSIFIER_SIDE), labels
 
+    print(f"training a classifier on {CLASSIFIER_IMAGES} images of {dataset.path} (once)", file=sys.stderr, flush=True)
     try:
-        with torch.enable_grad():
+        with torch.enable_grad(), one_thread():
             train(network, batches(), num_batches)
     finally:
         loader.close()

@@ -30,8 +30,7 @@ class Pixels(nn.Module):
     """The image itself, averaged down to at most 32 x 32: distances that everyone understands and that see little."""
 
     def forward(self, images: Tensor) -> Features:
-        height, width = (min(side, PIXELS_SIDE) for side in images.shape[2:])
-        return Features(functional.interpolate(images, size=(height, width), mode="area").flatten(1))
+        return Features(averaged_down(images, PIXELS_SIDE).flatten(1))
 
 
 class RandomNetwork(nn.Module):
@@ -54,6 +53,12 @@ class RandomNetwork(nn.Module):
         for weight in self.buffers():
             h = functional.avg_pool2d(functional.relu(functional.conv2d(h, weight, padding=1)), 2)  # (B, C', H/2, W/2)
         return Features(functional.adaptive_avg_pool2d(h, RANDOM_GRID).flatten(1))
+
+
+def averaged_down(images: Tensor, side: int) -> Tensor:
+    """(B, C, H, W) to at most `side` pixels in each direction, by averages."""
+    height, width = (min(size, side) for size in images.shape[2:])
+    return functional.interpolate(images, size=(height, width), mode="area")
 
 
 def digest(module: nn.Module) -> str:

@@ -6,6 +6,8 @@ from collections.abc import Callable
 
 import pytest
 
+from support.components import LATENTS
+
 Complaints = Callable[..., list[str]]
 
 IN_A_PAGE = {
@@ -24,13 +26,13 @@ IN_A_PAGE = {
         "page.yaml:5: unknown game.type 'gann'; did you mean 'gan'?",
     ]),
     "unknown type, nothing near": ("type: normal", "type: weibull", [
-        "page.yaml:6: unknown game.prior.type 'weibull'; biggan_scale/latent has: normal, truncated",
+        f"page.yaml:6: unknown game.prior.type 'weibull'; biggan_scale/latent has: {LATENTS}",
     ]),
     "type that climbs out of the package": ("type: normal", "type: ../games/gan", [
-        "page.yaml:6: unknown game.prior.type '../games/gan'; biggan_scale/latent has: normal, truncated",
+        f"page.yaml:6: unknown game.prior.type '../games/gan'; biggan_scale/latent has: {LATENTS}",
     ]),
     "no type": ("{type: normal, dim: 16}", "{dim: 16}", [
-        "page.yaml:6: missing key 'game.prior.type'; biggan_scale/latent has: normal, truncated",
+        f"page.yaml:6: missing key 'game.prior.type'; biggan_scale/latent has: {LATENTS}",
     ]),
     "component that is not a mapping": ("{type: normal, dim: 16}", "normal", [
         "page.yaml:6: game.prior: expected a mapping with the key 'type', got 'normal'",

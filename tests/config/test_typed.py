@@ -10,6 +10,7 @@ import pytest
 
 from biggan_scale.config import Duration, Part, Schedule, part, tree
 from biggan_scale.config.typed import BAD, typed, untyped
+from support.components import LATENTS
 
 
 @dataclass(frozen=True)
@@ -94,7 +95,7 @@ def test_components_one_or_many() -> None:
         ("gains", {"a": 10**400}, "here: organ.gains.a: expected a number, got 1000"),
         ("wind", 3, "here: organ.wind: expected a number and one of img, kimg, Mimg, rounds, s, min, h, d, like '200 kimg', got 3"),
         ("swell", "up", "here: organ.swell: expected a number, or a mapping with from, to, end, got 'up'"),
-        ("priors", [{"type": "x"}], "here: unknown organ.priors[0].type 'x'; biggan_scale/latent has: normal, truncated"),
+        ("priors", [{"type": "x"}], f"here: unknown organ.priors[0].type 'x'; biggan_scale/latent has: {LATENTS}"),
     ],
 )
 def test_value_of_no_kind(key: str, written: Any, problem: str) -> None:
