@@ -17,7 +17,22 @@ import pytest
 ROOT = Path(__file__).resolve().parent.parent
 
 # A package of biggan_scale imports from itself and from packages to its left.
-ORDER = ["config", "dist", "nn", "latent", "losses", "networks", "games", "data", "metrics", "engine", "export", "evaluation", "cli"]
+ORDER = [
+    "config",
+    "dist",
+    "nn",
+    "augment",
+    "latent",
+    "losses",
+    "networks",
+    "games",
+    "data",
+    "metrics",
+    "engine",
+    "export",
+    "evaluation",
+    "cli",
+]
 OUTSIDE = {"launch": {"config", "cli"}, "data_tools": {"config", "data", "metrics"}}
 
 # Modules that load neither torch nor what loads it, so that help, config errors and packing are quick.

@@ -35,6 +35,7 @@ class Config:
     generator: Part = part("networks", "Generator")  # G: latent vectors (and labels) to images, by way of w
     discriminator: Part = part("networks", "Discriminator")  # D: images (and labels) to scores
     prior: Part = part("latent")  # the distribution of z
+    augment: Part | None = part("augment", optional=True)  # of all images that D sees; null: none
     r1: float = 10.0  # weight gamma of R1: half of it times the squared norm of the gradient at real images; 0: none
     r1_every: int = 16  # rounds from one R1 move to the next
     r1_sigma: float | None = None  # estimate R1 by the difference over a step of this size; null: differentiate twice
@@ -69,6 +70,7 @@ class Stylegan2(Game):
         self.prior = build(config.prior, spec)
         self.G = build(config.generator, spec, self.prior.dim)
         self.D = build(config.discriminator, spec)
+        self.augment = None if config.augment is None else build(config.augment, spec)
         self.seen_w = BatchMean(self.G.mapping.w_dim)
         self.register_buffer("path_mean", torch.zeros(()))
 
@@ -106,7 +108,8 @@ class Stylegan2(Game):
 
     def draw(self, move: Move, batch: Batch, noise: Noise) -> Draw:
         if move.name == "D_r1":
-            return {"step": noise.normal(*batch.images.shape[1:])} if self.config.r1_sigma else {}
+            step = {"step": noise.normal(*batch.images.shape[1:])} if self.config.r1_sigma else {}
+            return step | self.augment_draws(noise, "real")
         draw = self.latents(noise, batch.labels)  # generated images have the classes of the real ones
         if self.config.mixing > 0:
             mixed = noise.uniform() < self.config.mixing
@@ -116,7 +119,11 @@ class Stylegan2(Game):
             draw["pixels"] = noise.normal(self.G.num_noise)
         if move.name == "G_path":
             draw["direction"] = noise.normal(self.spec.channels, self.spec.height, self.spec.width)
-        return draw
+            return draw
+        return draw | self.augment_draws(noise, "fake") | (self.augment_draws(noise, "real") if move.name == "D" else {})
+
+    def augment_draws(self, noise: Noise, which: str) -> Draw:
+        return {} if self.augment is None else {f"augment_{which}": noise.uniform(self.augment.num_draws)}
 
     def loss(self, move: Move, batch: Batch, draw: Draw) -> Terms:
         match move.name:
@@ -132,24 +139,31 @@ class Stylegan2(Game):
     def discriminator_loss(self, batch: Batch, draw: Draw) -> Terms:
         with torch.no_grad():
             fake = self.G.synthesis(self.styles(draw), draw.get("pixels"))
-        real_score, fake_score = self.score(batch.images, batch.labels), self.score(fake, draw.get("y"))
+        real_score = self.score(batch.images, batch.labels, draw.get("augment_real"))
+        fake_score = self.score(fake, draw.get("y"), draw.get("augment_fake"))
         return Terms(
             {"real": NON_SATURATING.real(real_score).mean(), "fake": NON_SATURATING.fake(fake_score).mean()},
-            {"score_real": real_score.mean(), "score_fake": fake_score.mean()},
+            {"score_real": real_score.mean(), "score_fake": fake_score.mean(), "sign_real": real_score.sign().mean()}
+            | self.augment_stats(),
         )
 
+    def augment_stats(self) -> dict[str, Tensor]:
+        return {} if self.augment is None else self.augment.watch()
+
     def r1_loss(self, move: Move, batch: Batch, draw: Draw) -> Terms:
+        uniforms = draw.get("augment_real")
         if self.config.r1_sigma:
-            moved = self.score(batch.images + self.config.r1_sigma * draw["step"], batch.labels)
-            penalty = finite_difference(self.score(batch.images, batch.labels), moved, self.config.r1_sigma)
-        else:
+            moved = self.score(batch.images + self.config.r1_sigma * draw["step"], batch.labels, uniforms)
+            penalty = finite_difference(self.score(batch.images, batch.labels, uniforms), moved, self.config.r1_sigma)
+        else:  # by the images as they are, through their augmentation
             images = batch.images.detach().requires_grad_()
-            penalty = squared_gradient(self.score(images, batch.labels), images)
+            penalty = squared_gradient(self.score(images, batch.labels, uniforms), images)
         return Terms({"r1": self.config.r1 / 2 * move.every * penalty.mean()}, {"gradient": penalty.mean().sqrt()})
 
     def generator_loss(self, draw: Draw) -> Terms:
         images = self.G.synthesis(self.styles(draw, observe=True), draw.get("pixels"))
-        return Terms({"adversarial": NON_SATURATING.generator(self.score(images, draw.get("y"))).mean()})
+        score = self.score(images, draw.get("y"), draw.get("augment_fake"))
+        return Terms({"adversarial": NON_SATURATING.generator(score).mean()})
 
     def path_length_loss(self, move: Move, draw: Draw) -> Terms:
         some = {name: tensor[:: self.config.path_shrink] for name, tensor in draw.items()}
@@ -169,8 +183,9 @@ class Stylegan2(Game):
         second = torch.arange(self.G.num_ws, device=ws.device) >= draw["crossover"][:, None]  # (B, num_ws)
         return torch.where(second[:, :, None], self.G.broadcast(self.G.mapping(draw["z2"], draw.get("y"))), ws)
 
-    def score(self, images: Tensor, labels: Tensor | None) -> Tensor:
-        return full_precision(self.D(images, labels))
+    def score(self, images: Tensor, labels: Tensor | None, uniforms: Tensor | None) -> Tensor:
+        """D's score of the images, augmented by these draws."""
+        return full_precision(self.D(images if self.augment is None else self.augment(images, uniforms), labels))
 
     def after_step(self, move: Move) -> None:
         if move.name == "G":
@@ -179,6 +194,8 @@ class Stylegan2(Game):
     def after_round(self, stats: Mapping[str, Tensor], clock: Clock) -> None:
         if "G_path/length" in stats:
             self.path_mean.lerp_(stats["G_path/length"].to(self.path_mean.dtype), self.config.path_decay)
+        if self.augment is not None:
+            self.augment.adapt(stats["D/sign_real"], clock.nimg, clock.round)
 
     def generate(self, draw: Draw) -> Tensor:
         """From `latents`: with the constant noise images, so that a picture is a function of z, y and truncation."""

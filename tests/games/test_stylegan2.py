@@ -63,7 +63,7 @@ def test_r1_is_half_gamma_times_the_rounds_times_the_squared_gradient() -> None:
     settings = config("game.r1=3")
     subject = Engine(settings, CPU).game
     slope = torch.randn(3 * 32 * 32, dtype=torch.float64)
-    subject.score = lambda images, labels: images.flatten(1) @ slope  # D(x) = <a, x>
+    subject.score = lambda images, labels, uniforms: images.flatten(1) @ slope  # D(x) = <a, x>
     terms = subject.loss(named(subject, "D_r1"), a_batch(settings), {})
     torch.testing.assert_close(terms.loss["r1"], 3 / 2 * 16 * slope.square().sum())
     torch.testing.assert_close(terms.watch["gradient"], slope.norm())
@@ -147,7 +147,9 @@ def test_truncation_moves_towards_the_mean_and_1_changes_nothing() -> None:
     assert (images(0.5)[0] - images(0.5)[1]).abs().max() < (images(None)[0] - images(None)[1]).abs().max()
 
 
-@pytest.mark.parametrize("overrides", [(), ("game.r1_sigma=0.01",), ("game.path_shrink=1", "data.num_classes=0")], ids=str)
+@pytest.mark.parametrize(
+    "overrides", [(), ("game.r1_sigma=0.01", "game.augment={type: ada, p: 0.5}"), ("game.path_shrink=1", "data.num_classes=0")], ids=str
+)
 def test_accumulation_and_resume_hold_for_its_options_and_its_state(overrides: tuple[str, ...], tmp_path: Any) -> None:
     settings = config(*overrides, "game.r1_every=2", "game.path_every=2")
     whole = played(settings, 3)
@@ -160,3 +162,17 @@ def test_accumulation_and_resume_hold_for_its_options_and_its_state(overrides: t
     second.load_state_dict(checkpoint.load(path))
     play(second, 2)
     assert_same(second.state_dict(), whole)
+
+
+def test_p_moves_with_the_signs_of_real_scores_and_a_resume_between_adjustments_changes_nothing(tmp_path: Any) -> None:
+    settings = config("game.augment={type: ada, p: 0.5, kimg: 0.1, every: 2}")
+    whole = played(settings, 6)
+    assert float(whole.model["augment.p"]) != 0.5
+    first = Engine(settings, CPU)
+    play(first, 3)
+    path = checkpoint.save(tmp_path, first.state_dict(), {})
+    second = Engine(settings, CPU)
+    second.load_state_dict(checkpoint.load(path))
+    play(second, 3)
+    assert_same(second.state_dict(), whole)
+    assert_same(played(dataclasses.replace(settings, micro_batch=2), 6), whole, atol=1e-8)

@@ -1,0 +1,41 @@
+from __future__ import annotations
+
+import pytest
+import torch
+
+from biggan_scale.config import ConfigError, load_config
+from biggan_scale.dist.seeds import Noise
+from biggan_scale.engine.loop import build_game
+from biggan_scale.games.base import Clock
+from biggan_scale.losses import relativistic
+from support.tiny import made_up_batch, shrink
+
+
+def test_pairing_is_softplus_of_the_difference() -> None:
+    real, fake = torch.tensor([2.0, -1.0]), torch.tensor([0.5, 1.0])
+    torch.testing.assert_close(relativistic.discriminator(real, fake), (1 + (fake - real).exp()).log())
+    torch.testing.assert_close(relativistic.generator(real, fake), (1 + (real - fake).exp()).log())
+    shifted = relativistic.discriminator(real + 7, fake + 7)
+    torch.testing.assert_close(shifted, relativistic.discriminator(real, fake))  # only the difference counts
+
+
+def test_terms_of_a_linear_discriminator_are_the_closed_forms() -> None:
+    """D(x) = <a, x>: R1 = R2 = |a|^2."""
+    config = shrink(load_config("r3gan_tiny", ["game.gamma=0.3", "game.augment=null"]).config, precision="fp64", batch_size=4)
+    game = build_game(config, torch.device("cpu")).double()
+    slope = torch.randn(3 * 32 * 32, dtype=torch.float64) / 50
+    game.score = lambda images, draw, uniforms: images.flatten(1) @ slope  # type: ignore[assignment]
+    batch = made_up_batch(config, 0, 4, torch.float64)
+    D, G = game.moves(Clock())
+    draw = game.draw(D, batch, Noise(0, batch.positions, "D", dtype=torch.float64))
+    real, fake = batch.images.flatten(1) @ slope, game.generate(draw).flatten(1) @ slope
+    terms = game.loss(D, batch, draw).loss
+    for name in ("r1", "r2"):
+        torch.testing.assert_close(terms[name], 0.15 * slope.square().sum())
+    torch.testing.assert_close(terms["adversarial"], torch.nn.functional.softplus(fake - real).mean())
+    torch.testing.assert_close(game.loss(G, batch, draw).loss["adversarial"], torch.nn.functional.softplus(real - fake).mean())
+
+
+def test_a_negative_gamma_is_refused() -> None:
+    with pytest.raises(ConfigError, match=r"gamma -1\.0 must not be negative"):
+        load_config("r3gan_tiny", ["game.gamma=-1"])
