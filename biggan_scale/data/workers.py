@@ -16,6 +16,8 @@ import mmap
 import multiprocessing
 import os
 import signal
+import sys
+from collections import deque
 from multiprocessing.connection import Connection
 from multiprocessing.reduction import recv_handle, send_handle
 from typing import NamedTuple
@@ -85,6 +87,8 @@ def _read_or_replace(reader: Reader, shard: int, index: int, out: NDArray[np.uin
 class Worker:
     """One process; it answers requests in the order in which they were sent, and dies with the thread that started it.
 
+    One that is killed is started again with what it has not answered. Killed twice without an answer in between, it is given up.
+
     Args:
         number: for messages.
         reader: of the data set.
@@ -94,10 +98,15 @@ class Worker:
         self.number = number
         self._reader = reader
         self._doing = np.frombuffer(mmap.mmap(-1, 16), np.int64)  # shared; outlives the worker, to tell what it died of
+        self._unanswered: deque[Request] = deque()
+        self._revived = False  # since the last answer
+        self._start()
+
+    def _start(self) -> None:
         self._doing[:] = -1
         context = multiprocessing.get_context("fork")  # spawn would load torch again: seconds, and 200 MB a worker
         self._connection, theirs = context.Pipe()
-        self._process = context.Process(target=_serve, args=(theirs, reader, self._doing, os.getpid()), daemon=True)
+        self._process = context.Process(target=_serve, args=(theirs, self._reader, self._doing, os.getpid()), daemon=True)
         self._process.start()
         theirs.close()  # now the worker alone holds it, and its death closes it
 
@@ -106,23 +115,28 @@ class Worker:
         return self._process.pid
 
     def send(self, request: Request) -> None:
+        self._unanswered.append(request)
         try:
             self._connection.send(request)
         except OSError as error:
-            raise self._death(error) from error
+            self._revive(error)
 
     def receive(self) -> tuple[NDArray[np.uint8], NDArray[np.int64], list[str]]:
         """Pixels and labels of the oldest request, and what was wrong with each sample that was replaced.
 
-        Raises: DataError, also when the worker has died.
+        Raises: DataError, also when the worker has died again.
         """
-        try:
-            answer = self._connection.recv()
-            if isinstance(answer, UserError):
-                raise answer
-            descriptor = recv_handle(self._connection)
-        except (OSError, EOFError) as error:
-            raise self._death(error) from error
+        while True:
+            try:
+                answer = self._connection.recv()
+                if isinstance(answer, UserError):
+                    raise answer
+                descriptor = recv_handle(self._connection)
+                break
+            except (OSError, EOFError) as error:
+                self._revive(error)
+        self._unanswered.popleft()
+        self._revived = False
         shape, labels, replaced = answer
         try:
             return _map(descriptor, shape), labels, replaced
@@ -133,6 +147,19 @@ class Worker:
         self._process.kill()
         self._process.join()
         self._connection.close()
+
+    def _revive(self, error: Exception) -> None:
+        """After an error on the connection: start the process again, or raise what it died of."""
+        death = self._death(error)
+        if self._revived or not isinstance(death, DataError):
+            raise death from error
+        print(f"{death}; started again", file=sys.stderr, flush=True)
+        self._revived = True
+        self._connection.close()
+        self._start()
+        with contextlib.suppress(OSError):  # killed again: whoever waits for an answer will hear of it
+            for request in self._unanswered:
+                self._connection.send(request)
 
     def _death(self, error: Exception) -> Exception:
         """What to say of an error on the connection: the end of the worker, as a rule."""

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import os
-import re
 import signal
 import subprocess
 import sys
 import time
 from itertools import count
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -17,7 +17,7 @@ import torch
 
 from biggan_scale.config.errors import DataError
 from biggan_scale.data.index import Dataset
-from biggan_scale.data.loader import Loader
+from biggan_scale.data.loader import LoadedBatch, Loader
 from biggan_scale.data.order import GlobalOrder
 from biggan_scale.data.reader import Reader
 
@@ -31,15 +31,17 @@ def steps(size: int, stop: int) -> list[tuple[int, int]]:
 
 
 def bits(loader: Loader, size: int, stop: int) -> list[bytes]:
-    with_bits = []
-    for images, labels, positions in loader.ranges(steps(size, stop)):
-        assert images.dtype == torch.uint8 and labels is not None
-        assert images.shape[1:] == (3, 12, 12) and len(images) == len(labels) == len(positions)
-        with_bits += [
-            image.numpy().tobytes() + bytes([int(label)]) + int(p).to_bytes(8, "little")
-            for image, label, p in zip(images, labels, positions, strict=True)
-        ]
-    return with_bits
+    return [sample for batch in loader.ranges(steps(size, stop)) for sample in bits_of(batch)]
+
+
+def bits_of(batch: LoadedBatch) -> list[bytes]:
+    images, labels, positions = batch
+    assert images.dtype == torch.uint8 and labels is not None
+    assert images.shape[1:] == (3, 12, 12) and len(images) == len(labels) == len(positions)
+    return [
+        image.numpy().tobytes() + bytes([int(label)]) + int(p).to_bytes(8, "little")
+        for image, label, p in zip(images, labels, positions, strict=True)
+    ]
 
 
 @pytest.mark.parametrize("encode", ["png", "raw"])
@@ -124,16 +126,38 @@ def worker_pids() -> list[int]:
     return [int(pid) for pid in children if "python" in Path(f"/proc/{pid}/cmdline").read_text()]
 
 
-def test_a_killed_worker_is_told_with_what_it_was_reading(make_shards) -> None:
-    loader = loader_of(make_shards().dataset, workers=2)
-    before = set(worker_pids())
-    batches = loader.ranges((start, start + 5) for start in count(step=5))
-    next(batches)
-    victim = (set(worker_pids()) - before).pop()
-    os.kill(victim, signal.SIGKILL)
-    with pytest.raises(DataError, match=rf"data worker \d \(pid {victim}\) was killed by SIGKILL at .*; memory may have run out") as caught:
-        list(batches)
-    assert re.search(r"shard-0000\d\.tar: sample \d+ \((ant|bee|cat)/", str(caught.value))
+def test_a_killed_worker_is_told_and_started_again_and_no_bit_changes(make_shards, capfd: pytest.CaptureFixture[str]) -> None:
+    dataset = make_shards().dataset
+    expected = bits(loader_of(dataset, flip=True), size=5, stop=120)
+    loader = loader_of(dataset, workers=2, flip=True)
+    before, found = set(worker_pids()), []
+    for batch in loader.ranges(steps(5, 120)):
+        if len(found) % 25 == 10:  # several times: a life with answers in it is a new one
+            victim = (set(worker_pids()) - before).pop()
+            os.kill(victim, signal.SIGKILL)
+        found += bits_of(batch)
+    assert found == expected
+    told = [line for line in capfd.readouterr().err.splitlines() if "was killed by SIGKILL" in line]
+    assert len(told) >= 2 and all(line.endswith("; started again") for line in told)
+
+
+def test_a_sample_that_kills_its_worker_twice_is_named(make_shards, monkeypatch: pytest.MonkeyPatch) -> None:
+    dataset = make_shards().dataset
+    shard, index = loader_of(dataset).order.positions(33, 34)[0].tolist()
+    read = Reader.read_pixels
+
+    def deadly(reader: Reader, *place: Any, **options: Any) -> int:
+        if place[:2] == (shard, index):
+            os.kill(os.getpid(), signal.SIGKILL)
+        return read(reader, *place, **options)
+
+    monkeypatch.setattr(Reader, "read_pixels", deadly)
+    loader, seen = loader_of(dataset, workers=2), 0
+    with pytest.raises(DataError, match=r"data worker \d \(pid \d+\) was killed by SIGKILL at .*; memory may have run out") as caught:
+        for batch in loader.ranges(steps(5, 120)):
+            seen += len(batch.images)
+    assert seen == 30  # every batch before that of position 33
+    assert f"shard-{shard:05}.tar: sample {index} (" in str(caught.value)
     assert "\n" not in str(caught.value)
     loader.close()
 
@@ -142,7 +166,7 @@ ENDLESS = """
 import sys, time
 from itertools import count
 from biggan_scale.data.index import Dataset
-from biggan_scale.data.loader import Loader
+from biggan_scale.data.loader import LoadedBatch, Loader
 from biggan_scale.data.order import GlobalOrder
 dataset = Dataset.open(sys.argv[1])
 loader = Loader(dataset, GlobalOrder(dataset.shard_sizes), workers=2, flip=False, seed=0)
