@@ -10,11 +10,19 @@ import sys
 from collections.abc import Sequence
 from typing import NoReturn
 
-from biggan_scale.cli import evaluate, export, import_, sample, status, train
+from biggan_scale.cli import evaluate, export, import_, plan, sample, status, train
 from biggan_scale.config import command
 from biggan_scale.config.errors import DoNotRequeue, Preempted, UserError
 
-COMMANDS = {"train": train, "sample": sample, "evaluate": evaluate, "export": export, "import": import_, "status": status}
+COMMANDS = {
+    "plan": plan,
+    "train": train,
+    "status": status,
+    "sample": sample,
+    "evaluate": evaluate,
+    "export": export,
+    "import": import_,
+}
 STOPPED_IN_GOOD_ORDER = (Preempted.exit_code, DoNotRequeue.exit_code)
 
 
