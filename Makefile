@@ -28,8 +28,8 @@ test: $(INSTALLED) ## the default tests (minutes)
 	$(PYTEST) -m "not slow" tests/cluster
 
 test-slow: $(INSTALLED) ## the tests marked slow
-	$(PYTEST) -m slow --ignore=tests/cluster
-	$(PYTEST) -n 3 --dist worksteal -m slow tests/cluster
+	$(PYTEST) --timeout 900 -m slow --ignore=tests/cluster
+	$(PYTEST) --timeout 900 -n 3 --dist worksteal -m slow tests/cluster
 
 check: $(INSTALLED) ## lint, formatting, types
 	$(BIN)/ruff check
