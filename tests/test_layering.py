@@ -31,6 +31,7 @@ ORDER = [
     "engine",
     "export",
     "evaluation",
+    "report",
     "cli",
 ]
 OUTSIDE = {"launch": {"config", "cli"}, "data_tools": {"config", "data", "metrics"}}

@@ -10,7 +10,7 @@ import sys
 from collections.abc import Sequence
 from typing import NoReturn
 
-from biggan_scale.cli import evaluate, export, import_, plan, sample, status, train
+from biggan_scale.cli import evaluate, export, import_, plan, report, sample, status, train
 from biggan_scale.config import command
 from biggan_scale.config.errors import DoNotRequeue, Preempted, UserError
 
@@ -18,6 +18,7 @@ COMMANDS = {
     "plan": plan,
     "train": train,
     "status": status,
+    "report": report,
     "sample": sample,
     "evaluate": evaluate,
     "export": export,

@@ -14,8 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from biggan_scale.config.errors import ConfigError, EnvironmentFault
-
-TAIL_BYTES = 64 * 1024  # of metrics.jsonl: more than its last line
+from biggan_scale.engine.run_files import json_lines, json_object, last_json_line
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -39,12 +38,12 @@ def read(run_dir: Path) -> dict[str, Any]:
     health: ok; what was not finite at the last record, and the alarms of health.json, in words; unknown before there is either.
     alarms: those of health.json, as it has them; left out as long as nothing has been measured.
     """
-    recorded = _json(run_dir / "state.json")
+    recorded = json_object(run_dir / "state.json")
     if recorded is None:
         raise ConfigError(f"{run_dir} is not a run directory: it has no readable state.json")
-    health = _json(run_dir / "health.json")
-    last = _last_record(run_dir / "metrics.jsonl")
-    starts = [attempt for attempt in _json_lines(run_dir / "attempts.jsonl") if attempt.get("event") == "start"]
+    health = json_object(run_dir / "health.json")
+    last = last_json_line(run_dir / "metrics.jsonl")
+    starts = [attempt for attempt in json_lines(run_dir / "attempts.jsonl") if attempt.get("event") == "start"]
     status = {
         "run_dir": str(run_dir),
         "state": recorded["state"],
@@ -102,7 +101,7 @@ def _is_zombie(pid: int) -> bool:
 def _checkpoint(folder: Path) -> dict[str, Any] | None:
     """The newest checkpoint with a manifest. Whether its bytes are right is for resuming to find out."""
     for path in sorted(folder.glob("[0-9]*-kimg"), reverse=True):
-        manifest = _json(path / "MANIFEST.json")
+        manifest = json_object(path / "MANIFEST.json")
         if manifest is not None:
             age_s = time.time() - (path / "MANIFEST.json").stat().st_mtime
             return {"path": str(path), "nimg": manifest["nimg"], "age_s": round(age_s, 1)}
@@ -116,40 +115,6 @@ def _health(record: dict[str, Any], health: dict[str, Any] | None) -> str:
     for alarm in (health or {}).get("alarms", []):
         problems.append(f"{alarm['name']}{'' if alarm['confirmed'] else ' (suspected)'}: {alarm['means']}; {alarm['advice']}")
     return ", ".join(problems) or "ok"
-
-
-def _last_record(path: Path) -> dict[str, Any]:
-    """The last complete line of metrics.jsonl, or nothing."""
-    try:
-        with path.open("rb") as file:
-            file.seek(max(file.seek(0, os.SEEK_END) - TAIL_BYTES, 0))
-            lines = file.read().splitlines()
-    except FileNotFoundError:
-        return {}
-    return next(filter(None, (_parsed(line) for line in reversed(lines))), {})
-
-
-def _json_lines(path: Path) -> list[dict[str, Any]]:
-    try:
-        return [value for line in path.read_bytes().splitlines() if (value := _parsed(line))]
-    except FileNotFoundError:
-        return []
-
-
-def _json(path: Path) -> dict[str, Any] | None:
-    try:
-        return _parsed(path.read_bytes())
-    except (FileNotFoundError, NotADirectoryError):
-        return None
-
-
-def _parsed(text: bytes) -> dict[str, Any] | None:
-    """The object in a line or file; None for half of one, which another process may be writing."""
-    try:
-        value = json.loads(text)
-    except ValueError:
-        return None
-    return value if isinstance(value, dict) else None
 
 
 def _ago(seconds: float) -> str:
