@@ -17,27 +17,27 @@ from biggan_scale.config.errors import DataError
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     formats = ("auto", "folder", "zip", "idx", "lmdb", "parquet", "cifar", "webdataset")
+    crops, filters, encodings = ("center", "wide", "adm", "none"), ("lanczos", "box", "bicubic"), ("jpeg", "png", "webp", "raw", "keep")
+    parser.usage = f"{parser.prog} --source S --out DIR [options]"  # all of them would fill half a screen
     parser.add_argument("--source", required=True, metavar="S", help="where the images are")
     parser.add_argument("--out", required=True, type=Path, metavar="DIR", help="new or empty directory")
     parser.add_argument("--resolution", type=_resolution, metavar="R", help="side, or WIDTHxHEIGHT (default: the source's)")
-    parser.add_argument(
-        "--crop", default="center", choices=("center", "wide", "adm", "none"), help="wide: on a black square; none: stretch"
-    )
-    parser.add_argument("--filter", default="lanczos", choices=("lanczos", "box", "bicubic"), help="of the antialiased resize")
+    parser.add_argument("--crop", default="center", choices=crops, metavar="C", help="center, wide (on black), adm, or none: stretch")
+    parser.add_argument("--filter", default="lanczos", choices=filters, metavar="F", help="of the resize: lanczos, box, bicubic")
     parser.add_argument("--format", default="auto", choices=formats, metavar="F", help=f"{', '.join(formats)}")
-    parser.add_argument("--labels", default="auto", metavar="auto|none|FILE.csv", help="a csv has lines name,label")
-    parser.add_argument("--subset", default="train", choices=("train", "test"), help="of CIFAR (default train)")
-    parser.add_argument("--columns", type=_columns, metavar="IMAGE[,LABEL]", help="of Parquet (default: found)")
-    parser.add_argument("--channels", type=int, choices=(1, 3, 4), help="1 grey, 3 RGB, 4 with alpha (default: 1 or 3, the source's)")
-    parser.add_argument("--encode", default="png", choices=("jpeg", "png", "webp", "raw", "keep"), help="keep: as it is, if it fits")
+    parser.add_argument("--labels", default="auto", metavar="L", help="auto, none, or a csv with lines name,label")
+    parser.add_argument("--subset", default="train", choices=("train", "test"), metavar="S", help="of CIFAR: train (default), test")
+    parser.add_argument("--columns", type=_columns, metavar="I[,L]", help="of Parquet: image and label (default: found)")
+    parser.add_argument("--channels", type=int, choices=(1, 3, 4), metavar="N", help="1 grey, 3 RGB (default: the source's), 4 alpha")
+    parser.add_argument("--encode", default="png", choices=encodings, metavar="E", help="jpeg, png, webp, raw, keep (as it is, if it fits)")
     parser.add_argument("--quality", type=int, default=95, metavar="Q", help="of jpeg (default 95)")
     parser.add_argument("--seed", type=int, default=0, metavar="N", help="of the shuffle (default 0)")
     parser.add_argument("--shard-size", type=size_in_bytes, default=128 * 10**6, metavar="SIZE", help="largest shard (default 128MB)")
     parser.add_argument("--shard-samples", type=int, default=2**20, metavar="N", help="most samples in a shard")
     parser.add_argument("--max-pixels", type=int, default=64 * 10**6, metavar="N", help="largest source image (default 64 million)")
-    parser.add_argument("--workers", type=int, default=1, metavar="N", help="processes; they do not change the result (default 1)")
-    parser.add_argument("--on-error", default="stop", choices=("report", "stop"), help="report: leave bad images out, end with code 3")
-    parser.add_argument("--resume", action="store_true", help="go on where the same command was stopped, or begin")
+    parser.add_argument("--workers", type=int, default=1, metavar="N", help="processes; the result is the same (default 1)")
+    parser.add_argument("--on-error", default="stop", choices=("report", "stop"), metavar="DO", help="stop, or report: skip, end with 3")
+    parser.add_argument("--resume", action="store_true", help="go on where the same command was stopped")
     parser.add_argument("--part", type=_part, default=(1, 1), metavar="K/N", help="pack the K-th of N parts; `merge` joins them")
 
 

@@ -16,6 +16,7 @@ from biggan_scale.config.slurm import SlurmConfig
 from biggan_scale.config.tree import write
 
 KINDS: dict[str, Any] = typed.field_kinds(SlurmConfig)
+HELP_WIDTH = 78
 FLAGS = {f"--{name.replace('_', '-')}": name for name in KINDS}
 
 
@@ -23,10 +24,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """CONFIG, settings, and in the help the names of all Slurm's flags."""
     parser.add_argument("config", metavar="CONFIG", help="a YAML file, or the name of a page in configs/")
     parser.add_argument("overrides", metavar="key=value", nargs="*", default=[], help="settings over the page's")
-    parser.formatter_class = argparse.RawDescriptionHelpFormatter
-    names = ", ".join(flag for flag in FLAGS)
-    lines = textwrap.wrap(f"Slurm's, which can stand in the page's slurm: block too (docs/config.md): {names}", 110)
-    parser.epilog = "\n".join(lines)
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter  # argparse would break flags at their hyphens
+    parser.description = textwrap.fill(parser.description or "", HELP_WIDTH, break_on_hyphens=False)
+    flags = f"Slurm's, which can stand in the page's slurm: block too (docs/config.md): {', '.join(FLAGS)}"
+    parser.epilog = textwrap.fill(flags, HELP_WIDTH, break_on_hyphens=False)
 
 
 def split(arguments: Sequence[str]) -> tuple[list[str], list[str]]:

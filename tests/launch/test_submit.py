@@ -132,6 +132,7 @@ def test_both_ways_ask_slurm_for_the_same(tmp_path: Path, capsys: pytest.Capture
 @pytest.mark.parametrize("verb", ["", *VERBS])
 def test_help_is_quick_and_fits_a_screen(verb: str) -> None:
     command = [sys.executable, "-X", "importtime", "-m", "launch", *([verb] if verb else []), "--help"]
-    done = subprocess.run(command, capture_output=True, text=True, check=True, env=os.environ | {"COLUMNS": "120"}, cwd=ROOT)
+    done = subprocess.run(command, capture_output=True, text=True, check=True, env=os.environ | {"COLUMNS": "80"}, cwd=ROOT)
     assert "torch" not in {line.split("|")[-1].strip() for line in done.stderr.splitlines()}
     assert len(done.stdout.splitlines()) <= 40
+    assert max(map(len, done.stdout.splitlines())) <= 80
