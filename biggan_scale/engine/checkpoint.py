@@ -5,7 +5,7 @@
         ema.safetensors     their averages
         optim.safetensors   the optimizers' moments, "player/parameter/moment"
         state.json          clock, loss scales, seed: what is not a tensor
-        MANIFEST.json       size and sha256 of every file; `state_sha256`, the digest of the whole training state
+        MANIFEST.json       size and sha256 of every file; `state_sha256`, the digest of the whole training state; at its end, its own
 
 Commit protocol: everything is written and fsynced in `.tmp_*`, the manifest last, then the directory is renamed and its parent
 fsynced. The newest checkpoint is found by scanning for the newest valid manifest; there is no pointer that could be ahead of the
@@ -16,6 +16,7 @@ world size, and `state_sha256` covers nothing but the training state: two runs i
 from __future__ import annotations
 
 import copy
+import functools
 import hashlib
 import json
 import os
@@ -32,8 +33,9 @@ from torch import Tensor
 
 from biggan_scale.config.errors import CheckpointError, EnvironmentFault
 
-FORMAT = 1
+FORMAT = 2  # 1 had no digest of the manifest itself
 MANIFEST = "MANIFEST.json"
+SEAL = ',\n "manifest_sha256": "'
 TENSOR_FILES = ("model", "ema", "optim")
 STATE_FILES = (*(f"{name}.safetensors" for name in TENSOR_FILES), "state.json")
 MIN_KEPT = 2
@@ -105,9 +107,19 @@ def _write_files(temporary: Path, training_state: TrainingState, about: dict[str
         "state_sha256": state_sha256(files),
         **about,
     }
-    (temporary / MANIFEST).write_text(json.dumps(manifest, indent=1))
+    (temporary / MANIFEST).write_text(sealed(manifest))
     _fsync(temporary / MANIFEST)
     _fsync(temporary)
+
+
+def sealed(manifest: Mapping[str, Any]) -> str:
+    """The text of a manifest, which ends with the digest of all that stands before it."""
+    body = json.dumps({key: value for key, value in manifest.items() if key != "manifest_sha256"}, indent=1).removesuffix("\n}")
+    return body + SEAL + _seal_of(body)
+
+
+def _seal_of(body: str) -> str:
+    return f'{hashlib.sha256(body.encode()).hexdigest()}"\n}}'
 
 
 def state_sha256(files: Mapping[str, Mapping[str, Any]]) -> str:
@@ -120,8 +132,8 @@ def retain(folder: Path, keep: int, pins: Collection[Path] = ()) -> None:
 
     Invalid ones do not count, and neither does what is kept beyond the newest.
     """
-    valid = [path for path in checkpoints(folder) if problem_of(path, deep=False) is None]
-    pinned = {*pins, last_healthy(folder, deep=False)}
+    valid = [path for path in checkpoints(folder) if problem_of(path, again=False) is None]
+    pinned = {*pins, last_healthy(folder, again=False)}
     for path in valid[max(keep, MIN_KEPT) :]:
         if path in pinned:
             continue
@@ -144,12 +156,19 @@ def checkpoints(folder: Path) -> list[Path]:
     return sorted((p for p in folder.glob("*-kimg") if p.name[0].isdigit()), key=lambda p: p.name, reverse=True)
 
 
-def problem_of(path: Path, *, deep: bool = True) -> str | None:
-    """Why this checkpoint cannot be believed, or None. `deep` reads every byte."""
+def problem_of(path: Path, *, again: bool = True) -> str | None:
+    """Why this checkpoint cannot be believed, or None. Reads every byte; without `again`, only of files that have changed since."""
+    digest = _sha256 if again else _sha256_once
     try:
-        manifest = json.loads((path / MANIFEST).read_text())
+        text = (path / MANIFEST).read_bytes().decode()
+        body, found, seal = text.rpartition(SEAL)
+        if found and seal != _seal_of(body):
+            return f"{MANIFEST} does not match its own sha256"
+        manifest = json.loads(text)
         if manifest["format"] > FORMAT:  # valid, and not ours to set aside
             raise CheckpointError(f"{path}: format {manifest['format']} was written by a newer biggan_scale; this one reads up to {FORMAT}")
+        if not found and manifest["format"] > 1:
+            return f"{MANIFEST} lacks its own sha256"
         files = manifest["files"]
         if set(files) != set(STATE_FILES):
             return f"{MANIFEST} lists {', '.join(sorted(files))}; expected {', '.join(STATE_FILES)}"
@@ -159,7 +178,7 @@ def problem_of(path: Path, *, deep: bool = True) -> str | None:
             size = (path / name).stat().st_size
             if size != entry["bytes"]:
                 return f"{name} has {size} of {entry['bytes']} bytes"
-            if deep and _sha256(path / name) != entry["sha256"]:
+            if digest(path / name) != entry["sha256"]:
                 return f"{name} does not match its sha256"
         state = json.loads((path / "state.json").read_text())
         if (state["nimg"], state["round"]) != (manifest["nimg"], manifest["round"]):
@@ -193,10 +212,10 @@ def newest_valid(folder: Path, warn: Callable[[str], None]) -> Path | None:
     return None
 
 
-def last_healthy(folder: Path, *, deep: bool = True) -> Path | None:
+def last_healthy(folder: Path, *, again: bool = True) -> Path | None:
     """The newest valid checkpoint whose manifest does not say `"healthy": false`; None if there is none."""
     for path in checkpoints(folder):
-        if problem_of(path, deep=deep) is None and manifest_of(path).get("healthy", True):
+        if problem_of(path, again=again) is None and manifest_of(path).get("healthy", True):
             return path
     return None
 
@@ -243,6 +262,17 @@ def _sha256(path: Path) -> str:
         while chunk := file.read(1 << 20):
             digest.update(chunk)
     return digest.hexdigest()
+
+
+def _sha256_once(path: Path) -> str:
+    """The digest, from memory if this process has read the file as it is now: retention asks after every save."""
+    about = path.stat()
+    return _sha256_of_version(path, about.st_ino, about.st_size, about.st_mtime_ns)
+
+
+@functools.lru_cache(maxsize=256)
+def _sha256_of_version(path: Path, inode: int, size: int, mtime_ns: int) -> str:
+    return _sha256(path)
 
 
 def _fsync(path: Path) -> None:

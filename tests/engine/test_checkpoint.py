@@ -91,6 +91,17 @@ def test_retention_counts_only_valid_ones_and_keeps_two(tmp_path: Path) -> None:
     assert [p.name for p in checkpoint.checkpoints(tmp_path)] == [paths[3].name, paths[2].name, paths[1].name]
 
 
+def test_retention_does_not_count_what_has_rotted_since(tmp_path: Path) -> None:
+    paths = saved(tmp_path, 10, 20, 30, 40)
+    damage(paths[3] / "model.safetensors", "flip")  # its sizes are right
+    checkpoint.retain(tmp_path, keep=2)
+    assert checkpoint.checkpoints(tmp_path) == [paths[3], paths[2], paths[1]]
+    damage(paths[2] / "optim.safetensors", "flip")  # after it has been read once
+    (newest,) = saved(tmp_path, 50)
+    checkpoint.retain(tmp_path, keep=2)
+    assert checkpoint.checkpoints(tmp_path) == [newest, paths[3], paths[2], paths[1]]
+
+
 def test_retention_keeps_the_last_healthy_one_and_what_is_pinned(tmp_path: Path) -> None:
     healthy = {10: True, 20: True, 30: True, 40: False, 50: False, 60: False}
     paths = {nimg: checkpoint.save(tmp_path, state(nimg), {"healthy": well}) for nimg, well in healthy.items()}
@@ -104,8 +115,8 @@ def test_retention_keeps_the_last_healthy_one_and_what_is_pinned(tmp_path: Path)
 def test_healthy_checkpoint_that_is_damaged_is_not_the_last_healthy_one(tmp_path: Path) -> None:
     older, newer = saved(tmp_path, 10, 20)
     damage(newer / "model.safetensors", "truncate")
-    for deep in (True, False):
-        assert checkpoint.last_healthy(tmp_path, deep=deep) == older
+    for again in (True, False):
+        assert checkpoint.last_healthy(tmp_path, again=again) == older
 
 
 def test_leftovers_of_a_death_are_swept_and_never_taken_for_checkpoints(tmp_path: Path) -> None:

@@ -34,7 +34,7 @@ def everything(folder: Path) -> dict[str, bytes]:
 def edit(path: Path, change: Callable[[dict[str, Any]], object]) -> None:
     value = json.loads(path.read_text())
     change(value)
-    path.write_text(json.dumps(value))
+    path.write_text(checkpoint.sealed(value) if path.name == checkpoint.MANIFEST else json.dumps(value))
 
 
 def test_a_run_is_its_newest_checkpoint(trained: Trained) -> None:
