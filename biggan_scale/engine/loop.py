@@ -1,8 +1,8 @@
 """The engine: the page to read first.
 
-A round, in words: for each due move, free its player and freeze the others; for each micro-batch, the terms the game names, and
-the backward of their sum divided by the number of micro-batches, synchronising on the last only; check, clip, step. Then the
-game's controllers, the averages, and the clock.
+A round, in words: the game is told the time; for each due move, free its player and freeze the others; for each micro-batch, the
+terms the game names, and the backward of their sum divided by the number of micro-batches, synchronising on the last only; check,
+clip, step. Then the game's controllers, the averages, and the clock.
 
 The clock counts images. Schedules, randomness and data positions are functions of it, so a run is a function of (config, images
 seen): `state_dict` holds tensors and two integers, and to resume is to go on counting.
@@ -90,6 +90,7 @@ class Engine:
             return self._skipped(images)
         for optimizer in self.optimizers.values():
             optimizer.set_time(clock.nimg, images)
+        self.game.before_round(clock)
         stats: dict[str, Tensor] = {}
         outcomes: set[Outcome] = set()
         for move in self.game.moves(clock):

@@ -4,12 +4,13 @@ The game is built and played on fake tensors (shapes without values), so the pla
 autograd keeps for backward are affine in the micro-batch; two sizes give the line. Not in it: workspaces of the kernels, the
 allocator's fragments, temporaries of forward and backward, samples for snapshots, and the float32 copies that batch norm keeps in
 half precision where its statistics cross ranks. `USABLE` leaves room for them. Speed counts convolutions and matrix products only,
-so it is what a large network may come near, and a small one does not.
+so it is what a large network may come near, and a small one does not. Networks that grow are planned as they are at the end.
 """
 
 from __future__ import annotations
 
 import os
+import sys
 import time
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -101,9 +102,11 @@ def make_plan(config: RunConfig, world: int, device: str | None = None) -> Plan:
         _to_cpu(game)  # autocast knows no meta device; fake tensors may say they are on any
         players = {name: list(named.values()) for name, named in player_parameters(game).items()}
         game.requires_grad_(False)
-        moves = game.moves(Clock())
+        end = _end(config)
+        game.before_round(end)
+        moves = game.moves(end)
         probes = {move: [_probe(game, move, players[move.player], size, precision) for size in PROBES] for move in moves}
-        batches = game.batches_per_round(Clock())
+        batches = game.batches_per_round(end)
         sizes = {name: _bytes(parameters) for name, parameters in players.items()}
         buffers = _bytes(game.buffers())
         weights = _bytes(game.parameters()) + buffers
@@ -152,6 +155,12 @@ def make_plan(config: RunConfig, world: int, device: str | None = None) -> Plan:
         img_per_s=img_per_s,
         seconds=None if img_per_s is None or until is None else until / img_per_s,
     )
+
+
+def _end(config: RunConfig) -> Clock:
+    """When the run is complete; after all images there could be, where only its time is limited."""
+    images = config.until.images(config.batch_size)
+    return Clock(sys.maxsize if images is None else images)
 
 
 def _device(name: str, precision: str) -> Device:

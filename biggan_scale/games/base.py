@@ -118,6 +118,9 @@ class Game(nn.Module):
         """How many global batches of real images a round consumes: the clock's step is this times the global batch size."""
         return max(move.repeats for move in self.moves(clock))
 
+    def before_round(self, clock: Clock) -> None:
+        """What follows from the time alone: networks that grow, and the like. Buffers may change here too."""
+
     # on what
 
     def latents(self, noise: Noise, labels: Tensor | None = None, truncation: float | None = None) -> Draw:

@@ -1,13 +1,14 @@
 """Penalties on D's gradient, one value per sample.
 
     R1(x) = |grad_x D(x)|^2 on real images, R2 the same on generated ones        (Mescheder et al. 2018, 1801.04406, eq. 9)
+    (|grad_x D(x)| - 1)^2 between real and generated images, of WGAN-GP          (Gulrajani et al. 2017, 1704.00028, eq. 3)
 
-`squared_gradient` differentiates twice. `finite_difference` needs no second derivative, for networks whose kernels have none (fused
-attention) or engines that cannot keep the graph (sharded weights): with e ~ N(0, I),
+`squared_gradient` and `slope_excess` differentiate twice. `finite_difference` needs no second derivative, for networks whose kernels
+have none (fused attention) or engines that cannot keep the graph (sharded weights): with e ~ N(0, I),
 
     E_e[((D(x + s e) - D(x)) / s)^2] -> |grad_x D(x)|^2  as s -> 0        (as in Lin et al. 2025, 2501.08316, without its 1 / s^2)
 
-Both are exact for a D whose score of an image depends on that image; where D compares images (minibatch standard deviation), the
+They are exact for a D whose score of an image depends on that image; where D compares images (minibatch standard deviation), the
 gradient is that of the sum of scores, as in the papers' code.
 """
 
@@ -26,6 +27,11 @@ def squared_gradient(score: Tensor, images: Tensor) -> Tensor:
     """
     (gradient,) = torch.autograd.grad(score.sum(), images, create_graph=True)
     return gradient.flatten(1).to(torch.promote_types(gradient.dtype, torch.float32)).square().sum(1)
+
+
+def slope_excess(score: Tensor, images: Tensor) -> Tensor:
+    """(B,): the square of how much the norm of each image's gradient differs from 1, differentiable. Arguments as above."""
+    return (squared_gradient(score, images).clamp(min=1e-24).sqrt() - 1).square()  # sqrt has no derivative at 0
 
 
 def finite_difference(score: Tensor, moved: Tensor, sigma: float) -> Tensor:

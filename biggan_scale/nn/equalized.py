@@ -25,7 +25,7 @@ def leaky_relu(x: Tensor, gain: float = math.sqrt(2), clamp: float | None = None
 
 
 def normalize_second_moment(x: Tensor) -> Tensor:
-    """(B, N) to the same with mean square 1 in every row ("pixel norm" of a vector)."""
+    """(B, N), or (B, N, H, W), to the same with mean square 1 over the N values ("pixel norm")."""
     return x * (x.square().mean(1, keepdim=True) + 1e-8).rsqrt()
 
 

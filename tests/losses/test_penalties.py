@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from biggan_scale.losses.penalties import finite_difference, squared_gradient
+from biggan_scale.losses.penalties import finite_difference, slope_excess, squared_gradient
 
 
 class Quadratic(nn.Module):
@@ -62,3 +62,14 @@ def test_finite_difference_trains_as_the_squared_gradient_does() -> None:
     images.requires_grad_()
     squared_gradient(D(images), images).sum().backward()
     torch.testing.assert_close(estimated, D.b.grad, rtol=0.05, atol=0.05 * float(D.b.grad.abs().max()))
+
+
+def test_slope_excess_is_the_closed_form_and_has_a_derivative_where_there_is_no_slope() -> None:
+    D, images = Quadratic(12), torch.randn(5, 3, 2, 2, dtype=torch.float64, requires_grad=True)
+    slope = images.detach().flatten(1) @ D.A + D.b
+    torch.testing.assert_close(slope_excess(D(images), images), (slope.norm(dim=1) - 1).square())
+    D.A.data.zero_(), D.b.data.zero_()
+    flat = slope_excess(D(images), images)
+    torch.testing.assert_close(flat, torch.ones(5, dtype=torch.float64))
+    flat.sum().backward()
+    assert D.A.grad.isfinite().all()
