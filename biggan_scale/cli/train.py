@@ -8,10 +8,11 @@ from __future__ import annotations
 import argparse
 import os
 
-from biggan_scale.config import Loaded, load_config, micro_batches
+from biggan_scale.config import ConfigError, Loaded, load_config, micro_batches
 
 IN_PROCESS_GROUP = ("WORLD_SIZE", "SLURM_STEP_NUM_TASKS")  # set by torchrun, by srun
 IN_JOB = (*IN_PROCESS_GROUP, "SLURM_NTASKS")  # what a batch script is going to start
+IN_NODE = ("LOCAL_RANK", "SLURM_LOCALID")  # which of a node's ranks this is
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -23,14 +24,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    loaded = load_config(args.config, args.overrides)
-    if args.print_config:
-        print(loaded.to_yaml(origins=True), end="")
-        return 0
-    if args.dry_run:
-        print(summary(loaded, _world(IN_JOB)))
-        return 0
-    micro_batches(loaded.config, _world(IN_PROCESS_GROUP))  # better said now than after loading torch and data
+    try:
+        loaded = load_config(args.config, args.overrides)
+        if args.print_config:
+            print(loaded.to_yaml(origins=True), end="")
+            return 0
+        if args.dry_run:
+            print(summary(loaded, _world(IN_JOB)))
+            return 0
+        micro_batches(loaded.config, _world(IN_PROCESS_GROUP))  # better said now than after loading torch and data
+    except ConfigError as error:
+        error.reported_elsewhere = _number(IN_NODE, 0) > 0  # all ranks of a node read the same files: one speaks
+        raise
 
     from biggan_scale.engine.train import train
 
@@ -39,7 +44,11 @@ def run(args: argparse.Namespace) -> int:
 
 def _world(variables: tuple[str, ...]) -> int:
     """The number of ranks, from the first of these environment variables that is set."""
-    return next((int(os.environ[name]) for name in variables if os.environ.get(name, "").isdecimal()), 1)
+    return _number(variables, 1)
+
+
+def _number(variables: tuple[str, ...], default: int) -> int:
+    return next((int(os.environ[name]) for name in variables if os.environ.get(name, "").isdecimal()), default)
 
 
 def summary(loaded: Loaded, world: int) -> str:

@@ -95,7 +95,7 @@ class _Reader:
     def __init__(self, content: bytes, source: str, problems: list[str], numbered: bool) -> None:
         self.source, self.problems, self.numbered, self.num_values = source, problems, numbered, 0
         if len(content) > MAX_BYTES:
-            raise ConfigError(f"{source}: {len(content)} bytes; a configuration has at most {MAX_BYTES}")
+            raise ConfigError(f"{source}: larger than {MAX_BYTES} bytes, which a configuration may have")
         try:
             self.events: Iterator[Any] = yaml.parse(content.decode("utf-8"), Loader=yaml.SafeLoader)
         except UnicodeDecodeError as error:

@@ -155,11 +155,12 @@ def _part(reference: Reference, node: Node, key: str, problems: list[str]) -> An
         problems.append(f"{chosen.where}: unknown {key}.type {shown(chosen.value)}; {did_you_mean(str(chosen.value), choices, home)}")
         return BAD
     settings = Node({name: item for name, item in node.value.items() if name != "type"}, node.where)
-    config = _dataclass(reference.config_class(chosen.value), settings, key, problems)
+    config = _dataclass(reference.config_class(chosen.value), settings, key, problems, also=("type",))
     return BAD if config is BAD else Part(reference.package, reference.role, chosen.value, config)
 
 
-def _dataclass(kind: Any, node: Node, key: str, problems: list[str]) -> Any:
+def _dataclass(kind: Any, node: Node, key: str, problems: list[str], also: tuple[str, ...] = ()) -> Any:
+    """`also`: keys that were allowed beside the fields, and have been taken out of the node."""
     before = len(problems)
     prefix = f"{key}." if key else ""
     kinds = field_kinds(kind)
@@ -170,7 +171,7 @@ def _dataclass(kind: Any, node: Node, key: str, problems: list[str]) -> Any:
             field = fields[name]
             values[field.name] = typed(kinds[field.name], item, prefix + name, problems, field.metadata.get("part"))
         else:
-            problems.append(f"{item.where}: unknown key '{prefix}{name}'; {did_you_mean(name, fields)}")
+            problems.append(f"{item.where}: unknown key '{prefix}{name}'; {did_you_mean(name, [*fields, *also])}")
     for name, field in fields.items():
         if required(field) and name not in node.value:
             problems.append(f"{node.where}: missing key '{prefix}{name}': {describe(kinds[field.name])}")

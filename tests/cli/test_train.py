@@ -57,6 +57,25 @@ def test_batch_that_does_not_divide_never_reaches_the_engine(trained: list[Loade
     assert not trained
 
 
+@pytest.mark.parametrize(
+    ("variables", "lines"),
+    [
+        ({"WORLD_SIZE": "3", "RANK": "0", "LOCAL_RANK": "0"}, 1),
+        ({"WORLD_SIZE": "3", "RANK": "2", "LOCAL_RANK": "2"}, 0),
+        ({"WORLD_SIZE": "3", "RANK": "2", "LOCAL_RANK": "0"}, 1),  # of another node, whose files may be others
+        ({"SLURM_STEP_NUM_TASKS": "3", "SLURM_PROCID": "1", "SLURM_LOCALID": "1"}, 0),
+    ],
+)
+@pytest.mark.parametrize("argument", ["batch_size=16", "batchsize=16"])
+def test_one_rank_of_a_node_says_what_is_wrong_with_the_configuration(
+    variables: dict[str, str], lines: int, argument: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    assert main(["train", "tiny", argument]) == 2
+    assert capsys.readouterr().err.count("\n") == lines
+
+
 def test_batch_script_of_many_tasks_is_itself_one_process(trained: list[Loaded], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SLURM_NTASKS", "3")
     assert main(["train", "tiny"]) == 0

@@ -20,7 +20,7 @@ IN_A_PAGE = {
         "page.yaml:11: missing key 'optim.D.eps': a number",
     ]),
     "unknown key of a component": ("dim: 16", "dim: 16, volume: 11", [
-        "page.yaml:6: unknown key 'game.prior.volume'; allowed: dim, truncation",
+        "page.yaml:6: unknown key 'game.prior.volume'; allowed: dim, truncation, type",
     ]),
     "unknown type": ("type: gan", "type: gann", [
         "page.yaml:5: unknown game.type 'gann'; did you mean 'gan'?",
@@ -122,7 +122,8 @@ ON_THE_COMMAND_LINE = {
     "hole in the key": ("game..type=gan", "command line: 'game..type=gan' is not key=value, like batch_size=64"),
     "anchor": ("seed=&a 1", "command line: anchors and aliases are not allowed; write the value out"),
     "broken YAML": ("run_dir='a", "command line: not valid YAML: while scanning a quoted scalar: found unexpected end of stream"),
-    "another component's key": ("game.prior.threshold=1", "command line: unknown key 'game.prior.threshold'; allowed: dim, truncation"),
+    "misspelt type": ("game.prior.typ=censored", "command line: unknown key 'game.prior.typ'; did you mean 'type'?"),
+    "another component's key": ("game.prior.thresh=1", "command line: unknown key 'game.prior.thresh'; allowed: dim, truncation, type"),
 }  # fmt: skip
 
 
