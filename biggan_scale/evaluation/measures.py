@@ -91,6 +91,7 @@ def rebuilt(evidence: Evidence) -> Values:
         values |= {f"{what}_rms": apart.rms, f"{what}_relative": apart.relative}
     if "probabilities" in seen:
         values["same_class"] = reconstruction.agreement(seen["probabilities"], seen["rebuilt_probabilities"])
+        values["same_class_unrelated"] = reconstruction.agreement(seen["probabilities"].roll(1, 0), seen["rebuilt_probabilities"])
     return values
 
 
