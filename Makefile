@@ -25,7 +25,7 @@ demo: $(INSTALLED) ## pack, train with two processes, kill, resume, sample, expo
 
 test: $(INSTALLED) ## the default tests (minutes)
 	$(PYTEST) -n 2 --dist worksteal -m "not slow" --ignore=tests/cluster
-	$(PYTEST) -m "not slow" tests/cluster
+	$(PYTEST) -n 2 --dist worksteal -m "not slow" tests/cluster
 
 test-slow: $(INSTALLED) ## the tests marked slow
 	$(PYTEST) --timeout 900 -m slow --ignore=tests/cluster

@@ -29,7 +29,14 @@ def three_preemptions(cluster: Cluster, backend: str) -> Run:
         preempt(run, "-N2")
     run.wait_ended("COMPLETED")
     assert [end["kind"] for end in run.ends()] == ["stopped"] * 3 + ["complete"], run.log()
+    nothing_but_the_run_was_stopped(run)
     return run
+
+
+def nothing_but_the_run_was_stopped(run: Run) -> None:
+    """Slurm signals data workers too, and submitit keeps what a job ended with, also of one that is only requeued."""
+    assert "was killed by" not in run.log()
+    assert not list((run.run_dir / "launch").rglob("*result*"))
 
 
 def test_two_nodes_from_submit_to_status_and_logs(cluster: Cluster, walk: Walk) -> None:
@@ -143,19 +150,34 @@ def test_scontrol_requeue(cluster: Cluster, undisturbed: str, backend: str) -> N
     run.wait_held("round-3")
     cluster.run("scontrol", "requeue", run.job)
     run.wait_ended("COMPLETED")
+    nothing_but_the_run_was_stopped(run)
     assert "requeued by Slurm" in run.ends()[0]["reason"]
     assert run.final_sha256() == undisturbed
 
 
-@pytest.mark.slow  # Slurm's shortest limit is a minute
+@pytest.mark.slow
 @both_backends
 def test_time_limit_is_a_pause(cluster: Cluster, undisturbed: str, backend: str) -> None:
-    run = cluster.submit(f"limit-{backend}", "--time", "1", "--warn-s", "20", backend=backend, hold_at=("round-3",))
+    run = cluster.submit(f"limit-{backend}", "--time", "30", "--warn-s", "120", backend=backend, hold_at=("round-3",))
+    run.wait_held("round-3")
+    assert set_limit(run, minutes_run(run) + 2)  # nearer than the warning
     run.wait(run.ends, "the limit")
+    run.wait(lambda: set_limit(run, 30), "the job takes a limit for its next attempt")
     first = run.ends()[0]
     assert (first["kind"], first["action"]) == ("stopped", "requeue") and "SIGUSR2" in first["reason"]
     run.wait_ended("COMPLETED")
     assert run.final_sha256() == undisturbed
+
+
+def minutes_run(run: Run) -> int:
+    """Whole minutes for which the job has been running."""
+    elapsed = run.cluster.run("squeue", "-h", "-j", run.job, "-o", "%M").stdout.strip()  # [hours:]minutes:seconds
+    return int(elapsed.split(":")[-2])
+
+
+def set_limit(run: Run, minutes: int) -> bool:
+    """Whether Slurm accepts it: of a job that is just ending it does not."""
+    return run.cluster.run("scontrol", "update", f"JobId={run.job}", f"TimeLimit={minutes}", check=False).returncode == 0
 
 
 @pytest.mark.slow
@@ -262,4 +284,5 @@ def test_signal_may_come_at_any_moment(cluster: Cluster, undisturbed: str, signa
         assert (run.ends()[-1]["kind"], run.ends()[-1]["action"]) == ("stopped", "requeue"), run.log()
         assert f"SIG{signal}: saved at" in run.ends()[-1]["reason"]
     run.wait_ended("COMPLETED")
+    nothing_but_the_run_was_stopped(run)
     assert run.final_sha256() == undisturbed

@@ -72,7 +72,7 @@ def test_a_run_has_one_job_at_a_time(cluster: Cluster) -> None:
 def test_doctor_finds_nothing_wrong_with_a_good_cluster(cluster: Cluster) -> None:
     told = cluster.launch("doctor", *SMALL, *cluster.where("doctor"), "--nodes", "2").stdout
     assert "partition low: PreemptMode=REQUEUE; a preempted job is requeued" in told
-    assert "partition low: GraceTime 10 s, in which a preempted run saves" in told
+    assert "partition low: GraceTime 60 s, in which a preempted run saves" in told
     assert "jobs may be requeued" in told
     assert "2 of 2 nodes answered" in told
     for node in ("n1", "n2"):
