@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import importlib.metadata
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -21,19 +22,35 @@ from typing import Any
 
 from biggan_scale.config.errors import EnvironmentFault
 from launch import job, options, render, site, slurm
-from launch.site import BAD, GOOD, NOTE, Finding
+from launch.site import BAD, GOOD, Finding
 
 PATIENCE_S = 90  # for the nodes to be free, and to answer
-OF_BATCH_ONLY = ("requeue", "open-mode", "output", "signal", "time", "mail-type", "mail-user")
+SIGNALS = ("SIGUSR2", "SIGTERM")  # a run listens to both
+# What a step of some seconds does not ask for: files, mails, another limit, and to be waited for.
+NOT_OF_A_STEP = (
+    "open-mode",
+    "output",
+    "error",
+    "signal",
+    "time",
+    "time-min",
+    "mail-type",
+    "mail-user",
+    "dependency",
+    "begin",
+    "hold",
+    "wait",
+)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     options.add_arguments(parser)
+    options.add_backend(parser)
 
 
 def run(args: argparse.Namespace) -> int:
     planned = job.plan(args.config, args.overrides, "torchrun")  # one task per node
-    findings = [*commands(), *site.findings(planned.config.slurm.partition)]
+    findings = [*commands(args.backend), *site.findings(planned.config.slurm.partition)]
     if all(kind != BAD for kind, _ in findings):
         findings += [*site.requeueing(options_of_sbatch(planned)), *nodes(planned)]
     for kind, text in findings:
@@ -41,7 +58,7 @@ def run(args: argparse.Namespace) -> int:
     return EnvironmentFault.exit_code if any(kind == BAD for kind, _ in findings) else 0
 
 
-def commands() -> Iterator[Finding]:
+def commands(backend: str) -> Iterator[Finding]:
     """What must be installed here."""
     for name in ("sbatch", "srun", "squeue", "scontrol", "scancel"):
         if shutil.which(name) is None:
@@ -49,13 +66,21 @@ def commands() -> Iterator[Finding]:
     try:
         yield GOOD, f"submitit {importlib.metadata.version('submitit')}"
     except importlib.metadata.PackageNotFoundError:
-        yield NOTE, "submitit is not installed: use --backend torchrun, or pip install 'biggan_scale[slurm]'"
+        if backend == "submitit":
+            yield BAD, "submitit is not installed: use --backend torchrun, or pip install 'biggan_scale[slurm]'"
 
 
 def options_of_sbatch(planned: job.Job, without: Sequence[str] = ("output", "mail-type", "mail-user")) -> list[str]:
     """What the run would ask of Slurm, as options on a command line."""
     asked = render.directives(planned.config, planned.backend, planned.logs)
     return [f"--{name}" if value is True else f"--{name}={value}" for name, value in asked.items() if name not in without]
+
+
+def options_of_srun(planned: job.Job) -> list[str]:
+    """The same for a step of some seconds; what only sbatch knows, like --no-requeue, is nothing to ask a step for."""
+    known = set(re.findall(r"--([a-z][a-z-]*)", slurm.command("srun", "--help")))
+    wanted = options_of_sbatch(planned, without=NOT_OF_A_STEP)
+    return [option for option in wanted if option.removeprefix("--").partition("=")[0] in known]
 
 
 def nodes(planned: job.Job) -> Iterator[Finding]:
@@ -91,14 +116,15 @@ def judge(answers: Sequence[dict[str, Any]], num_nodes: int, run_dir: Path) -> I
             wrong.append(f"has torch {node['torch']}, here it is {here}: runs go on exactly only with the same")
         if not node["asks_slurm"]:
             wrong.append("cannot ask Slurm (scontrol): a stopped run would wait for biggan-launch requeue")
-        if node["shared"] and not node["signal"]:
-            wrong.append("got no SIGUSR2: something between Slurm and Python keeps signals to itself, and a preempted run would not save")
-        told = "; ".join(wrong) or "shares the folder, resolves, connects, asks Slurm, hears signals"
+        if node["shared"] and (lost := [name for name in SIGNALS if name not in node["signals"]]):
+            who = "something between Slurm and Python keeps signals to itself, and a preempted run would not save"
+            wrong.append(f"got no {' and no '.join(lost)}: {who}")
+        told = "; ".join(wrong) or f"shares the folder, resolves, connects, asks Slurm, hears {' and '.join(SIGNALS)}"
         yield (BAD if wrong else GOOD), f"{node['host']}: {told}"
 
 
 def _ask(planned: job.Job, folder: Path) -> list[dict[str, Any]]:
-    wanted = options_of_sbatch(planned, without=OF_BATCH_ONLY)
+    wanted = options_of_srun(planned)
     code = f"export PYTHONPATH={render.quoted(job.snapshot.ROOT)}"
     head = 'HEAD=$(scontrol show hostnames "$SLURM_JOB_NODELIST" | head -n 1)'
     python = render.quoted(Path(planned.config.slurm.python or sys.executable))
@@ -106,7 +132,8 @@ def _ask(planned: job.Job, folder: Path) -> list[dict[str, Any]]:
     script = "\n".join([*planned.config.slurm.setup, code, head, probe])
     # --time: a minute is enough, and short jobs start early
     command = ["srun", "--quiet", "--time=2", f"--immediate={PATIENCE_S}", *wanted, "bash", "-c", script]
-    step = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    with slurm.outside_of_jobs():
+        step = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     try:
         _signal_when_ready(planned.config.slurm.nodes, folder, step)
         out, err = step.communicate(timeout=2 * PATIENCE_S)
@@ -126,8 +153,9 @@ def _signal_when_ready(num_nodes: int, folder: Path, step: subprocess.Popen[str]
     while len(ready) < num_nodes and step.poll() is None and time.monotonic() < deadline:
         time.sleep(0.1)
         ready = list(folder.glob("ready-*"))
-    if ready and step.poll() is None:
-        slurm.command("scancel", "--signal=USR2", ready[0].name.split("-")[-1])
+    for name in SIGNALS:
+        if ready and step.poll() is None:
+            slurm.command("scancel", f"--signal={name}", ready[0].name.split("-")[-1])
 
 
 def _version(package: str) -> str:

@@ -14,6 +14,7 @@ from biggan_scale.config import typed
 from biggan_scale.config.errors import ConfigError, did_you_mean
 from biggan_scale.config.slurm import SlurmConfig
 from biggan_scale.config.tree import write
+from launch import render
 
 KINDS: dict[str, Any] = typed.field_kinds(SlurmConfig)
 HELP_WIDTH = 78
@@ -28,6 +29,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.description = textwrap.fill(parser.description or "", HELP_WIDTH, break_on_hyphens=False)
     flags = f"Slurm's, which can stand in the page's slurm: block too (docs/config.md): {', '.join(FLAGS)}"
     parser.epilog = textwrap.fill(flags, HELP_WIDTH, break_on_hyphens=False)
+
+
+def add_backend(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--backend", choices=render.BACKENDS, default="submitit", help="who starts the processes of a node (default: submitit)"
+    )
 
 
 def split(arguments: Sequence[str]) -> tuple[list[str], list[str]]:

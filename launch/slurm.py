@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import os
 import subprocess
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -34,7 +35,7 @@ class Job:
         return self.state in ENDED
 
 
-def command(*arguments: str | Path, environment: Mapping[str, str] | None = None) -> str:
+def command(*arguments: str | Path) -> str:
     """What a command of Slurm's prints.
 
     Raises:
@@ -42,7 +43,7 @@ def command(*arguments: str | Path, environment: Mapping[str, str] | None = None
     """
     words = [str(argument) for argument in arguments]
     try:
-        done = subprocess.run(words, stdin=subprocess.DEVNULL, env=environment, capture_output=True, text=True, timeout=TIMEOUT_S)
+        done = subprocess.run(words, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=TIMEOUT_S)
     except FileNotFoundError:
         raise EnvironmentFault(f"{words[0]} is not here; run this where Slurm's commands are, like a login node") from None
     except subprocess.TimeoutExpired:
@@ -54,9 +55,21 @@ def command(*arguments: str | Path, environment: Mapping[str, str] | None = None
 
 
 def submit(script: Path, *options: str) -> str:
-    """Queue a script and return the job's id. Inside of a job, what that job has got of Slurm stays behind."""
-    outside = {name: value for name, value in os.environ.items() if not name.startswith("SLURM_") or name == "SLURM_CONF"}
-    return command("sbatch", "--parsable", *options, script, environment=outside).strip().split(";")[0]
+    """Queue a script and return the job's id."""
+    with outside_of_jobs():
+        return command("sbatch", "--parsable", *options, script).strip().split(";")[0]
+
+
+@contextmanager
+def outside_of_jobs() -> Iterator[None]:
+    """What is queued or started herein inherits nothing of a job that this process may be in: its tasks, its cores, its step."""
+    inside = {name: value for name, value in os.environ.items() if name.startswith("SLURM_") and name != "SLURM_CONF"}
+    for name in inside:
+        del os.environ[name]
+    try:
+        yield
+    finally:
+        os.environ.update(inside)
 
 
 def jobs(ids: Sequence[str]) -> list[Job]:

@@ -24,7 +24,7 @@ def queue(job: Job) -> str:
     if job.backend == "torchrun":
         return slurm.submit(script)
     made = executor(job, render.directives(job.config, job.backend, job.logs))
-    with _told_in_one_line():
+    with slurm.outside_of_jobs(), _told_in_one_line():
         return made.submit(*_become(script)).job_id
 
 
@@ -34,7 +34,7 @@ def queue_array(script: Path, jobs: Sequence[Job], asked: Mapping[str, str | int
         return slurm.submit(script)
     made = executor(jobs[0], asked)
     become = _become(script)
-    with _told_in_one_line():
+    with slurm.outside_of_jobs(), _told_in_one_line():
         return made.map_array(become[0], *([argument] * len(jobs) for argument in become[1:]))[0].job_id.split("_")[0]
 
 

@@ -76,7 +76,7 @@ def test_doctor_finds_nothing_wrong_with_a_good_cluster(cluster: Cluster) -> Non
     assert "jobs may be requeued" in told
     assert "2 of 2 nodes answered" in told
     for node in ("n1", "n2"):
-        assert f"{node}: shares the folder, resolves, connects, asks Slurm, hears signals" in told
+        assert f"{node}: shares the folder, resolves, connects, asks Slurm, hears SIGUSR2 and SIGTERM" in told
     assert cluster.run("squeue", "-h", "-t", "PENDING,RUNNING").stdout == "", "nothing is left in the queue"
 
 

@@ -15,7 +15,7 @@ HEALTHY: dict[str, Any] = {
     "resolves": "10.0.0.1",
     "reaches": True,
     "asks_slurm": True,
-    "signal": True,
+    "signals": ["SIGTERM", "SIGUSR2"],
     "torch": "2.9",
 }
 
@@ -39,7 +39,8 @@ def test_healthy_nodes_are_in_order() -> None:
         ({"torch": ""}, "has no torch in its Python"),
         ({"torch": "2.6"}, "has torch 2.6, here it is 2.9"),
         ({"asks_slurm": False}, "cannot ask Slurm (scontrol)"),
-        ({"signal": False}, "got no SIGUSR2"),
+        ({"signals": []}, "got no SIGUSR2 and no SIGTERM: something between Slurm and Python keeps signals to itself"),
+        ({"signals": ["SIGTERM"]}, "got no SIGUSR2: "),
     ],
 )
 def test_each_fault_has_its_words(answer: dict[str, Any], words: str) -> None:
