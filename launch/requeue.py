@@ -20,6 +20,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     for run_dir in runs.members(args.run_dir):
         job = slurm.jobs([runs.last_job(run_dir)])[-1]
+        if record.events(run_dir)[-1].get("kind") == "complete":
+            print(f"job {job.id}: {run_dir} is complete already")
+            continue
         record.ask_again(run_dir)
         if job.state == "RUNNING":
             slurm.command("scancel", "--signal=USR2", job.id)  # saves; launch/attempt.py then has the job requeued

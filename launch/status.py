@@ -42,7 +42,8 @@ def read(run_dir: Path) -> dict[str, Any]:
         status = run_status.read(run_dir)
     else:
         waiting = {"reason": "", "requeue": False, "nimg": 0, "img_per_s": None, "checkpoint": None, "restarts": 0, "health": "unknown"}
-        status = {"run_dir": str(run_dir), "state": "failed" if job.ended else "queued", **waiting}
+        state = "failed" if job.ended else "starting" if job.state == "RUNNING" else "queued"
+        status = {"run_dir": str(run_dir), "state": state, **waiting}
     if job.ended and job.state != "UNKNOWN" and status["state"] in ("running", "preempted"):
         status |= {"state": "failed", "reason": f"job {job.id} has ended: {job.state}; submit it again to go on", "requeue": False}
     elif job.state == "PENDING" and status["state"] == "running":

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from biggan_scale.config import load_config
 from biggan_scale.config.errors import ConfigError
-from launch import job, options, record, render, submission
+from launch import fit, job, options, record, render, submission
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -23,9 +23,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--grid", metavar="key=a,b", action="append", required=True, help="the values of a setting; given again, of another"
     )
-    parser.add_argument(
-        "--backend", choices=render.BACKENDS, default="submitit", help="who starts the processes of a node (default: submitit)"
-    )
+    options.add_backend(parser)
     parser.add_argument("--dry-run", action="store_true", help="print the batch script and queue nothing")
     parser.add_argument("--json", action="store_true", help="one JSON object on stdout")
 
@@ -39,9 +37,9 @@ def run(args: argparse.Namespace) -> int:
         job.plan(args.config, [*args.overrides, *point, f"run_dir={folder / f'{index:03d}'}"], args.backend)
         for index, point in enumerate(points)
     ]
-    if not args.dry_run:
-        for planned in jobs:
-            job.refuse_second(planned.run_dir)
+    for planned in jobs:
+        job.refuse_second(planned.run_dir)
+    fit.told(jobs)
     taken = job.write_code(folder)
     for planned in jobs:
         job.write_config(planned)
@@ -68,12 +66,14 @@ def grid(axes: Sequence[str]) -> Iterator[list[str]]:
     """Every point, as settings. The first axis changes slowest.
 
     Raises:
-        ConfigError: an axis is not key=a,b.
+        ConfigError: an axis is not key=a,b, or of a setting that an array has once.
     """
     settings = []
     for axis in axes:
         key, equals, values = axis.partition("=")
         if not equals or not all(values.split(",")):
             raise ConfigError(f"--grid {axis!r} is not key=a,b, like seed=0,1")
+        if key == "run_dir" or key.startswith("slurm."):
+            raise ConfigError(f"--grid {axis!r}: {key} is the same for all runs of a sweep; biggan-launch submit takes runs one by one")
         settings.append([f"{key}={value}" for value in values.split(",")])
     return (list(point) for point in itertools.product(*settings))

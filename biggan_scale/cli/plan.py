@@ -10,7 +10,7 @@ import dataclasses
 import json
 from typing import TYPE_CHECKING
 
-from biggan_scale.config import load_config
+from biggan_scale.config import RunConfig, load_config
 
 if TYPE_CHECKING:
     from biggan_scale.engine.plan import Plan
@@ -20,18 +20,26 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("config", metavar="CONFIG", help="a YAML file, or the name of a page in configs/")
     parser.add_argument("overrides", metavar="key=value", nargs="*", default=[], help="settings over the page's")
     parser.add_argument("--world", type=int, required=True, metavar="N", help="number of ranks")
-    parser.add_argument("--device", metavar="KIND", help="kind of GPU, like a100-40gb, or cpu: whether it fits, and how fast it may be")
+    parser.add_argument(
+        "--device",
+        metavar="KIND",
+        help="kind of GPU, like a100-40gb, or cpu: whether it fits, and how fast it may be (default: slurm.device)",
+    )
     parser.add_argument("--json", action="store_true", help="one JSON object on stdout")
 
 
 def run(args: argparse.Namespace) -> int:
     config = load_config(args.config, args.overrides).config
-
-    from biggan_scale.engine.plan import make_plan
-
-    plan = make_plan(config, args.world, args.device)
+    plan = make(config, args.world, args.device or config.slurm.device)
     print(json.dumps(dataclasses.asdict(plan) | {"fits": plan.fits}) if args.json else describe(plan))
     return 0
+
+
+def make(config: RunConfig, world: int, device: str | None) -> Plan:
+    """`engine.plan.make_plan`, which loads torch."""
+    from biggan_scale.engine.plan import make_plan
+
+    return make_plan(config, world, device)
 
 
 def describe(plan: Plan) -> str:
@@ -55,7 +63,7 @@ def describe(plan: Plan) -> str:
         "until": f"{until}, {plan.images_per_round:,} a round",
     }
     if plan.device is not None:
-        lines["fits"] = f"yes, {plan.device}" if plan.fits else f"no: needs {plan.peak / 1e9:.1f} GB per rank, {_remedy(plan)}"
+        lines["fits"] = f"yes, {plan.device}" if plan.fits else f"no: {shortage(plan)}"
         share = "what a convolution reaches here" if plan.device == "cpu" else f"{UTILISATION:.0%} of the peak of {plan.device}"
         lines["speed"] = f"at most {plan.img_per_s:,.0f} img/s, if all FLOPs ran at {share}: an assumption"
     if plan.seconds is not None:
@@ -63,10 +71,11 @@ def describe(plan: Plan) -> str:
     return "\n".join(f"{name:12} {text}" for name, text in lines.items())
 
 
-def _remedy(plan: Plan) -> str:
+def shortage(plan: Plan) -> str:
+    """Of a plan that does not fit its device: what is missing, and what would help."""
     from biggan_scale.engine.plan import USABLE
 
-    has = f"{plan.device} has {plan.device_gb:.3g} ({USABLE:.0%} usable)"
+    has = f"needs {plan.peak / 1e9:.1f} GB per rank, {plan.device} has {plan.device_gb:.3g} ({USABLE:.0%} usable)"
     if not plan.max_micro_batch:
         return f"{has}: not even micro_batch=1 fits"
     return f"{has}: set micro_batch={plan.max_micro_batch} ({plan.micro_batch * plan.num_micro // plan.max_micro_batch} x accumulation)"

@@ -89,7 +89,7 @@ class Program:
             return 0
         verb = self.verbs[name]
         purpose, _, details = (verb.__doc__ or "").partition("\n\n")
-        parser = Parser(prog=f"{self.name} {name}", description=f"{purpose.capitalize()}. {details}", allow_abbrev=False)
+        parser = Parser(prog=f"{self.name} {name}", description=f"{purpose[0].upper()}{purpose[1:]}. {details}", allow_abbrev=False)
         verb.add_arguments(parser)
         parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
         return verb.run(self.parse(parser, arguments[1:]))

@@ -10,6 +10,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+NOT_EXTRA = ("array", "error", "output", "parsable", "test-only", "wait", "wrap")  # would hide the job or its log from us
 _TIME = re.compile(r"(?:(?P<days>\d+)-)?(?P<first>\d+)(?::(?P<second>\d+))?(?::(?P<third>\d+))?")
 
 
@@ -27,6 +28,7 @@ class SlurmConfig:
     account: str | None = None  # who pays
     qos: str | None = None  # quality of service
     constraint: str | None = None  # features of nodes, like a100
+    device: str | None = None  # kind of GPU the nodes have, like a100-40gb: a run that does not fit is refused; null: not planned
     gres: str | None = None  # instead of gpus_per_node where the site wants a type, like gpu:h100:8
     nodelist: str | None = None  # these nodes
     exclude: str | None = None  # not these
@@ -65,6 +67,10 @@ class SlurmConfig:
             ),
         ]
         claims += [(option.startswith("--"), f"extra_sbatch {option!r} must begin with --") for option in self.extra_sbatch]
+        extra = [(option, option.removeprefix("--").partition("=")[0]) for option in self.extra_sbatch]
+        claims += [
+            (name not in NOT_EXTRA, f"extra_sbatch {option!r}: --{name} would hide the job from biggan-launch") for option, name in extra
+        ]
         claims += [(option.startswith("--"), f"extra_srun {option!r} must begin with --") for option in self.extra_srun]
         if broken := [message for holds, message in claims if not holds]:
             raise ValueError("\n".join(broken))

@@ -133,6 +133,10 @@ class Run:
     def ends(self) -> list[dict[str, Any]]:
         return self.events("end")
 
+    def kept_files(self) -> dict[str, str]:
+        """What of RUN/launch a requeued job runs again."""
+        return {name: (self.run_dir / "launch" / name).read_text() for name in ("config.yaml", "job.sh")}
+
     def log(self) -> str:
         return "\n".join(path.read_text() for path in sorted(self.run_dir.glob("logs/*.log")))
 

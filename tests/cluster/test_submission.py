@@ -61,9 +61,12 @@ def test_what_slurm_refuses_is_told_in_one_line(cluster: Cluster, backend: str) 
 
 def test_a_run_has_one_job_at_a_time(cluster: Cluster) -> None:
     run = cluster.submit("twice", "--extra-sbatch=--hold")
-    again = cluster.launch("submit", *SMALL, *cluster.where("twice"), check=False)
-    assert again.returncode == 2
-    assert f"job {run.job} of this run is pending" in again.stderr
+    kept = run.kept_files()
+    for dry in ((), ("--dry-run",)):
+        again = cluster.launch("submit", *SMALL, *cluster.where("twice"), "seed=5", *dry, check=False)
+        assert again.returncode == 2
+        assert f"job {run.job} of this run is pending" in again.stderr
+    assert run.kept_files() == kept
     stopped = cluster.launch("stop", run.run_dir).stdout
     assert "was pending, taken out of the queue" in stopped
     run.wait_ended("CANCELLED")

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from launch import job, render, snapshot, submission
+from launch import fit, job, render, snapshot, submission
 from launch.cli import VERBS, main
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -87,6 +87,9 @@ def test_flags_and_the_slurm_block_say_the_same(tmp_path: Path, capsys: pytest.C
         (["--time", "5"], "slurm.time 5 is too short: at least 6 min, three times warn_s (120 s)"),
         (["--time", "soon"], "slurm.time 'soon' is not a time of Slurm's"),
         (["--extra-sbatch=nice"], "slurm.extra_sbatch 'nice' must begin with --"),
+        (["--extra-sbatch=--wait"], "slurm.extra_sbatch '--wait': --wait would hide the job from biggan-launch"),
+        (["--device", "a100-4gb"], "unknown device 'a100-4gb'; did you mean 'a100-40gb'?"),
+        (["--device", "v100-16gb", "batch_size=65536"], "GB per rank, v100-16gb has 16 (90% usable): set micro_batch="),
         (["--nodes", "0"], "slurm.nodes 0 must be at least 1"),
         (["batch_sise=3"], "did you mean 'batch_size'?"),
         (["run_dir=/tmp/somewhere"], "run_dir /tmp/somewhere is in /tmp, which each node has its own of"),
@@ -98,6 +101,60 @@ def test_flags_and_the_slurm_block_say_the_same(tmp_path: Path, capsys: pytest.C
 )
 def test_mistake_is_told_in_one_line_before_the_queue(arguments: list[str], message: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["submit", "tiny", *arguments]) == 2
+    told = capsys.readouterr().err
+    assert message in told and told.count("\n") == 1
+
+
+def test_plan_is_told_where_the_device_is_named(tmp_path: Path) -> None:
+    settings = [f"run_dir={tmp_path / 'run'}", f"slurm.shared_paths=[{tmp_path}]"]
+    assert fit.told([job.plan("tiny", settings, "submitit")]) == []
+    planned = [
+        job.plan("tiny", [*settings, "slurm.device=a100-40gb", point], "submitit") for point in ("seed=0", "seed=1", "batch_size=32")
+    ]
+    lines = fit.told(planned)
+    assert len(lines) == 2, "a seed needs no plan of its own"
+    assert all(line.startswith("planned: 0.0 of 40 GB per rank on a100-40gb, at least 0.0 h") for line in lines)
+
+
+def test_torch_is_loaded_only_to_plan(tmp_path: Path) -> None:
+    where = [f"run_dir={tmp_path / 'run'}", "--shared-paths", str(tmp_path)]
+    command = [sys.executable, "-X", "importtime", "-m", "launch", "submit", "tiny", *where, "--dry-run"]
+    assert "torch" not in imported(command)
+    assert "torch" in imported([*command, "--device", "a100-40gb"])
+
+
+@pytest.mark.parametrize("backend", ["submitit", "torchrun"])
+def test_job_inherits_nothing_of_a_job_that_it_is_submitted_from(backend: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    sbatch = tmp_path / "bin" / "sbatch"
+    sbatch.parent.mkdir()
+    sbatch.write_text(f"#!/bin/sh\nenv >{tmp_path}/environment\ncase $1 in --parsable) echo 42 ;; *) echo Submitted batch job 42 ;; esac\n")
+    (sbatch.parent / "srun").write_text("#!/bin/sh\n")  # by which submitit knows that there is Slurm
+    for command in sbatch.parent.iterdir():
+        command.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{sbatch.parent}:{os.environ['PATH']}")
+    monkeypatch.setenv("SLURM_CONF", "/etc/slurm.conf")
+    monkeypatch.setenv("SLURM_CPUS_PER_TASK", "1")
+    where = [f"run_dir={tmp_path / 'run'}", "--shared-paths", str(tmp_path)]
+    assert main(["submit", "tiny", *where, "--backend", backend]) == 0
+    names = {line.partition("=")[0] for line in (tmp_path / "environment").read_text().splitlines()}
+    assert "SLURM_CONF" in names and "SLURM_CPUS_PER_TASK" not in names
+    assert os.environ["SLURM_CPUS_PER_TASK"] == "1"
+
+
+@pytest.mark.parametrize(
+    ("grid", "message"),
+    [
+        (["seed=0"], "--grid seed=0 is one point"),
+        (["seed"], "--grid 'seed' is not key=a,b"),
+        (["slurm.nodes=1,2"], "--grid 'slurm.nodes=1,2': slurm.nodes is the same for all runs of a sweep"),
+        (["run_dir=a,b"], "run_dir is the same for all runs of a sweep"),
+        (["seed=0,1", "sede=1,2"], "unknown key 'sede'; did you mean 'seed'?"),
+    ],
+    ids=" ".join,
+)
+def test_grid_that_is_none_is_told_in_one_line(grid: list[str], message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    where = [f"run_dir={tmp_path / 'run'}", "--shared-paths", str(tmp_path)]
+    assert main(["sweep", "tiny", *where, *(word for axis in grid for word in ("--grid", axis)), "--dry-run"]) == 2
     told = capsys.readouterr().err
     assert message in told and told.count("\n") == 1
 
@@ -133,6 +190,15 @@ def test_both_ways_ask_slurm_for_the_same(tmp_path: Path, capsys: pytest.Capture
 def test_help_is_quick_and_fits_a_screen(verb: str) -> None:
     command = [sys.executable, "-X", "importtime", "-m", "launch", *([verb] if verb else []), "--help"]
     done = subprocess.run(command, capture_output=True, text=True, check=True, env=os.environ | {"COLUMNS": "80"}, cwd=ROOT)
-    assert "torch" not in {line.split("|")[-1].strip() for line in done.stderr.splitlines()}
+    assert "torch" not in _modules(done.stderr)
     assert len(done.stdout.splitlines()) <= 40
     assert max(map(len, done.stdout.splitlines())) <= 80
+
+
+def imported(command: list[str]) -> set[str]:
+    """The modules that `python -X importtime ...` loads."""
+    return _modules(subprocess.run(command, capture_output=True, text=True, check=True, cwd=ROOT).stderr)
+
+
+def _modules(importtime: str) -> set[str]:
+    return {line.split("|")[-1].strip() for line in importtime.splitlines()}
