@@ -1,11 +1,13 @@
-"""The game of StyleGAN2 (Karras et al. 2020, 1912.04958), with adaptive augmentation by choice (2006.06676).
+"""The game of StyleGAN2 (Karras et al. 2020, 1912.04958), with adaptive augmentation by choice (2006.06676); and StyleGAN3's.
 
 The non-saturating logistic loss. Two regularisers have moves of their own, made once in so many rounds and weighted by that number
 (lazy regularisation): R1 on D, and on G the penalty on path lengths. An extra step of a player's optimizer in every k rounds would
 change its time scale, so the learning rate is multiplied by c = k / (k + 1) and both betas are raised to its power (appendix B).
 
 w is mixed: with a probability the layers from a random one on take the w of a second z (1812.04948, section 3.1). The mean of w, for
-truncation, is fed once a round from G's move.
+truncation, is fed once a round from G's move, and so are the magnitudes that StyleGAN3's layers normalise by.
+
+StyleGAN3 (2106.12423) is this game without path lengths and mixing. Its configuration R blurs what D sees at first (`blur`).
 
 Where this differs from the reference code: the running mean a that path lengths are compared with is the one from before the move,
 and style mixing picks a crossover for each image instead of each batch. Both make the game exact under accumulation and ranks.
@@ -21,13 +23,16 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
-from biggan_scale.config import ImageSpec, OptimizerConfig, Part, build, part
+from biggan_scale.config import ImageSpec, OptimizerConfig, Part, Schedule, build, part
 from biggan_scale.dist.seeds import Noise
 from biggan_scale.games.base import Batch, Clock, Draw, Game, Move, Terms, full_precision
 from biggan_scale.losses.adversarial import NON_SATURATING
 from biggan_scale.losses.path_length import path_lengths
 from biggan_scale.losses.penalties import finite_difference, squared_gradient
 from biggan_scale.nn.batch_mean import BatchMean
+from biggan_scale.nn.gaussian_blur import gaussian_blur
+
+NO_BLUR = Schedule.constant(0.0)
 
 
 @dataclass(frozen=True)
@@ -45,6 +50,8 @@ class Config:
     path_decay: float = 0.01  # share of the newest lengths in their running mean
     mixing: float = 0.9  # probability that an image has two ws
     w_decay: float = 0.995  # part of the mean of w kept each round
+    magnitude_kimg: float = 20.0  # thousand generated images after which half of a running magnitude is forgotten
+    blur: Schedule = NO_BLUR  # standard deviation in px of a blur of all images that D sees
     truncation_cutoff: int | None = None  # truncate the w of the first so many layers only; null: of all
 
     PLAYERS: ClassVar[tuple[str, ...]] = ("D", "G")
@@ -60,6 +67,10 @@ class Config:
                 raise ValueError(f"{name} {getattr(self, name)} must be in [0, 1]")
         if self.r1_sigma is not None and self.r1_sigma <= 0:
             raise ValueError(f"r1_sigma {self.r1_sigma} must be above 0, or null")
+        if self.magnitude_kimg <= 0:
+            raise ValueError(f"magnitude_kimg {self.magnitude_kimg} must be above 0")
+        if min(self.blur.from_, self.blur.to) < 0 or "rounds" in (self.blur.start.unit, self.blur.end.unit):
+            raise ValueError("blur must not be negative, and is scheduled by images")
 
 
 class Stylegan2(Game):
@@ -71,8 +82,9 @@ class Stylegan2(Game):
         self.G = build(config.generator, spec, self.prior.dim)
         self.D = build(config.discriminator, spec)
         self.augment = None if config.augment is None else build(config.augment, spec)
-        self.seen_w = BatchMean(self.G.mapping.w_dim)
+        self.seen = BatchMean(len(self.G.w_avg) + len(self.G.magnitudes))
         self.register_buffer("path_mean", torch.zeros(()))
+        self.before_round(Clock())
 
     def players(self) -> dict[str, tuple[nn.Module, ...]]:
         return {"D": (self.D,), "G": (self.G,)}
@@ -88,6 +100,9 @@ class Stylegan2(Game):
         if self.config.path_length > 0:
             moves.append(Move("G_path", "G", every=self.config.path_every, partial=True))
         return tuple(moves)
+
+    def before_round(self, clock: Clock) -> None:
+        self.blur = self.config.blur.at(clock.nimg, images_per_round=1)  # of no number of rounds, so any will do
 
     def optimizer(self, player: str, config: OptimizerConfig) -> OptimizerConfig:
         """Corrected for the steps that the player's lazy regulariser adds: one in every k rounds."""
@@ -155,13 +170,15 @@ class Stylegan2(Game):
         if self.config.r1_sigma:
             moved = self.score(batch.images + self.config.r1_sigma * draw["step"], batch.labels, uniforms)
             penalty = finite_difference(self.score(batch.images, batch.labels, uniforms), moved, self.config.r1_sigma)
-        else:  # by the images as they are, through their augmentation
+        else:  # by the images as they are, through their blur and augmentation
             images = batch.images.detach().requires_grad_()
             penalty = squared_gradient(self.score(images, batch.labels, uniforms), images)
         return Terms({"r1": self.config.r1 / 2 * move.every * penalty.mean()}, {"gradient": penalty.mean().sqrt()})
 
     def generator_loss(self, draw: Draw) -> Terms:
-        images = self.G.synthesis(self.styles(draw, observe=True), draw.get("pixels"))
+        w = self.G.mapping(draw["z"], draw.get("y"))
+        images, magnitudes = self.G.observed(self.styles(draw, w), draw.get("pixels"))
+        self.seen.observe(torch.cat([w.to(magnitudes.dtype), magnitudes], dim=1))
         score = self.score(images, draw.get("y"), draw.get("augment_fake"))
         return Terms({"adversarial": NON_SATURATING.generator(score).mean()})
 
@@ -172,24 +189,25 @@ class Stylegan2(Game):
         penalty = (lengths - self.path_mean).square().mean()
         return Terms({"path_length": self.config.path_length * move.every * penalty}, {"length": lengths.mean()})
 
-    def styles(self, draw: Draw, observe: bool = False) -> Tensor:
-        """(B, num_ws, w_dim) of a training draw, mixed."""
-        w = self.G.mapping(draw["z"], draw.get("y"))
-        if observe:
-            self.seen_w.observe(w)
-        ws = self.G.broadcast(w)
+    def styles(self, draw: Draw, w: Tensor | None = None) -> Tensor:
+        """(B, num_ws, w_dim) of a training draw, mixed; w: (B, w_dim) its first w, if that is already known."""
+        ws = self.G.broadcast(self.G.mapping(draw["z"], draw.get("y")) if w is None else w)
         if "z2" not in draw:
             return ws
         second = torch.arange(self.G.num_ws, device=ws.device) >= draw["crossover"][:, None]  # (B, num_ws)
         return torch.where(second[:, :, None], self.G.broadcast(self.G.mapping(draw["z2"], draw.get("y"))), ws)
 
     def score(self, images: Tensor, labels: Tensor | None, uniforms: Tensor | None) -> Tensor:
-        """D's score of the images, augmented by these draws."""
+        """D's score of the images, blurred, and augmented by these draws."""
+        images = gaussian_blur(images, self.blur)
         return full_precision(self.D(images if self.augment is None else self.augment(images, uniforms), labels))
 
     def after_step(self, move: Move) -> None:
         if move.name == "G":
-            self.G.w_avg.lerp_(self.seen_w.take(), 1 - self.config.w_decay)
+            mean, count = self.seen.take()
+            w, magnitudes = mean.split([len(self.G.w_avg), len(self.G.magnitudes)])
+            self.G.w_avg.lerp_(w, 1 - self.config.w_decay)
+            self.G.magnitudes.lerp_(magnitudes, 1 - 0.5 ** (count / (1000 * self.config.magnitude_kimg)))
 
     def after_round(self, stats: Mapping[str, Tensor], clock: Clock) -> None:
         if "G_path/length" in stats:

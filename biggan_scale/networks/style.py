@@ -81,6 +81,15 @@ class StyleGenerator(nn.Module):
         """
         return self.synthesis(self.truncate(self.broadcast(self.mapping(z, y)), psi, cutoff), noise)
 
+    @property
+    def magnitudes(self) -> Tensor:
+        """(M,) running mean squares of activations that the synthesis normalises by; none here. Whoever trains keeps them, as w_avg."""
+        return self.w_avg.new_empty(0)
+
+    def observed(self, ws: Tensor, noise: Tensor | None) -> tuple[Tensor, Tensor]:
+        """What `synthesis` gives, and (B, M) the mean squares of this pass."""
+        return self.synthesis(ws, noise), ws.new_empty(len(ws), 0)
+
     def broadcast(self, w: Tensor) -> Tensor:
         """(B, w_dim) to (B, num_ws, w_dim): the same w for every layer."""
         return w[:, None].expand(-1, self.num_ws, -1)

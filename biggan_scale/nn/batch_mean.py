@@ -30,8 +30,11 @@ class BatchMean(nn.Module):
         self.count += len(x)
 
     @torch.no_grad()
-    def take(self) -> Tensor:
-        """(dim,): the mean of all that any rank has observed since the last time. All ranks call it together."""
+    def take(self) -> tuple[Tensor, Tensor]:
+        """(dim,): the mean of all that any rank has observed since the last time, and a scalar, how many they were.
+
+        All ranks call it together.
+        """
         together = all_reduce_sum(torch.cat([self.total, self.count]))
         self.total.zero_(), self.count.zero_()
-        return together[:-1] / together[-1]
+        return together[:-1] / together[-1], together[-1]

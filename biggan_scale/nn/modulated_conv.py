@@ -22,8 +22,10 @@ from biggan_scale.nn.resample_fir import Fir
 EPS = 1e-8
 
 
-def modulated_conv2d(x: Tensor, weight: Tensor, styles: Tensor, *, demodulate: bool = True, upsample: Fir | None = None) -> Tensor:
-    """The convolution above, padded to keep the size.
+def modulated_conv2d(
+    x: Tensor, weight: Tensor, styles: Tensor, *, demodulate: bool = True, upsample: Fir | None = None, padding: int | None = None
+) -> Tensor:
+    """The convolution above.
 
     Args:
         x: (B, C, H, W).
@@ -31,13 +33,14 @@ def modulated_conv2d(x: Tensor, weight: Tensor, styles: Tensor, *, demodulate: b
         styles: (B, C).
         demodulate: whether to bring the outputs back to unit variance.
         upsample: double the size first, with this filter.
+        padding: zeros on each side, where there is no `upsample`; None: as many as keep the size.
 
     Returns:
         (B, C', H, W), or (B, C', 2H, 2W), in x's dtype (autocast's, where it is on).
     """
     h = x * styles.to(x.dtype)[:, :, None, None]
     if upsample is None:
-        h = F.conv2d(h, weight, padding=weight.shape[2] // 2)
+        h = F.conv2d(h, weight, padding=weight.shape[2] // 2 if padding is None else padding)
     else:
         h = upsample_conv2d(h, weight, upsample)
     return h * demodulation(weight, styles).to(h.dtype)[:, :, None, None] if demodulate else h

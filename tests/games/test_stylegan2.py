@@ -8,11 +8,12 @@ from typing import Any
 import pytest
 import torch
 
-from biggan_scale.config import RunConfig, load_config
+from biggan_scale.config import ConfigError, RunConfig, load_config
 from biggan_scale.dist.seeds import Noise
 from biggan_scale.engine import checkpoint
 from biggan_scale.engine.loop import Engine
 from biggan_scale.games.base import Batch, Clock, Move
+from biggan_scale.nn.gaussian_blur import gaussian_blur
 from support.tiny import assert_same, made_up_batch, play, played, shrink
 
 CPU = torch.device("cpu")
@@ -128,8 +129,66 @@ def test_the_mean_of_w_takes_one_step_a_round_whatever_the_accumulation() -> Non
         before = engine.game.G.w_avg.clone()
         play(engine, 1)
         means.append(engine.game.G.w_avg.clone())
-        assert not torch.equal(means[-1], before) and not engine.game.seen_w.count.any()
+        assert not torch.equal(means[-1], before) and not engine.game.seen.count.any()
     torch.testing.assert_close(means[0], means[1], rtol=0, atol=1e-12)
+
+
+def alias_free(*overrides: str, **changes: Any) -> RunConfig:
+    page = load_config("stylegan3_tiny", list(overrides)).config
+    return shrink(page, **{"batch_size": 4, "micro_batch": None, "precision": "fp64", **changes})
+
+
+def test_magnitudes_take_one_step_a_round_by_the_images_it_generates() -> None:
+    """A half-life of 4 images and a batch of 4: half of what the G move's inputs were, whatever the accumulation."""
+    after = []
+    for micro in (4, 2):
+        engine = Engine(alias_free("game.magnitude_kimg=0.004", micro_batch=micro), CPU)
+        seen, observed = [], engine.game.G.observed
+        engine.game.G.observed = lambda ws, noise, observed=observed, seen=seen: seen.append(observed(ws, noise)) or seen[-1]
+        before = engine.game.G.magnitudes.clone()
+        play(engine, 1)
+        squares = torch.cat([squares for _, squares in seen])
+        assert len(squares) == 4 and not engine.game.seen.count.any()
+        torch.testing.assert_close(engine.game.G.magnitudes, (before + squares.mean(0)) / 2)
+        after.append(engine.game.G.magnitudes.clone())
+    torch.testing.assert_close(after[0], after[1], rtol=0, atol=1e-12)
+    assert (after[0] - 1).abs().min() > 1e-3
+
+
+def test_generating_leaves_magnitudes_alone() -> None:
+    engine = Engine(alias_free(), CPU)
+    play(engine, 1)
+    subject = engine.game
+    before = {name: buffer.clone() for name, buffer in subject.named_buffers()}
+    subject.generate(subject.latents(Noise(0, range(3), "x", dtype=torch.float64)))
+    assert all(torch.equal(buffer, before[name]) for name, buffer in subject.named_buffers())
+
+
+def test_d_sees_images_through_a_blur_that_fades() -> None:
+    subject = Engine(alias_free("game.blur={from: 10, to: 0, end: 200 kimg}"), CPU).game
+    for nimg, sigma in ((0, 10.0), (50_000, 7.5), (200_000, 0.0), (10**6, 0.0)):
+        subject.before_round(Clock(nimg=nimg))
+        assert subject.blur == pytest.approx(sigma)
+    seen = []
+    for overrides in ("game.blur=0", "game.blur=2"):
+        subject = Engine(alias_free(overrides), CPU).game
+        subject.D.forward = lambda images, labels: seen.append(images) or images.mean((1, 2, 3))
+        batch = a_batch(alias_free())
+        for move in subject.moves(Clock()):
+            draw = subject.draw(move, batch, Noise(0, batch.positions, move.name, dtype=torch.float64))
+            subject.loss(move, batch, draw)
+    assert len(seen) == 8  # real, fake, R1, G's
+    for sharp, blurred in zip(seen[:4], seen[4:], strict=True):
+        torch.testing.assert_close(blurred, gaussian_blur(sharp, 2.0))
+    with pytest.raises(ConfigError, match="blur must not be negative, and is scheduled by images"):
+        alias_free("game.blur={from: 1, to: 0, end: 9 rounds}")
+
+
+def test_stylegan3_has_no_lazy_move_of_g_and_its_optimizer_is_not_corrected() -> None:
+    engine = Engine(alias_free(), CPU)
+    assert [move.name for move in engine.game.moves(Clock())] == ["D", "D_r1", "G"]
+    assert engine.optimizers["G"].set_time(0, 1) == 2.5e-3 and engine.optimizers["G"].config.betas == (0.0, 0.99)
+    assert engine.optimizers["D"].set_time(0, 1) == pytest.approx(2e-3 * 16 / 17)
 
 
 def test_truncation_moves_towards_the_mean_and_1_changes_nothing() -> None:
