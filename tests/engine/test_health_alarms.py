@@ -45,6 +45,12 @@ def test_sound_run_has_no_alarm() -> None:
     assert names(measured(), []) == []
 
 
+def test_a_game_in_which_nobody_judges_images_has_no_alarm_about_judgements() -> None:
+    unjudged = {"diversity": 0.9, "modes": 0.8, "grad_norm/D": 2.0, "grad_norm/G": 1.0}
+    history = [Measurement(round * 8, round, unjudged, SIGMAS) for round in range(10, 100, 10)]
+    assert names(Measurement(800, 100, unjudged, SIGMAS), history) == []
+
+
 @pytest.mark.parametrize(
     ("alarm", "limit", "changed", "just_right"),
     [

@@ -140,7 +140,8 @@ def lost(now: Measurement, history: Sequence[Measurement], config: HealthConfig)
     if value < limit:
         means = f"D scores a real image above a generated one with a chance of only {value:.0%}: it answers wrongly"
         return Alarm("lost", value, limit, means, advice)
-    if now.values.get("score_spread", math.nan) <= NO_SPREAD * (1 + abs(now.values["score_real"])):
+    spread, level = (now.values.get(name, math.nan) for name in ("score_spread", "score_real"))  # not measured where nobody judges
+    if spread <= NO_SPREAD * (1 + abs(level)):
         return Alarm("lost", value, limit, "D gives every image the same score", advice)
     return None
 
