@@ -8,7 +8,7 @@ INSTALLED := .venv/.installed
 # Tests start their own worker processes: one thread each, or they fight over the cores.
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest
 
-.PHONY: help setup demo test test-slow check format bench docs clean
+.PHONY: help setup demo test test-slow soak check format bench docs clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 12
@@ -30,6 +30,9 @@ test: $(INSTALLED) ## the default tests (minutes)
 test-slow: $(INSTALLED) ## the tests marked slow
 	$(PYTEST) --timeout 900 -m slow --ignore=tests/cluster
 	$(PYTEST) --timeout 900 -n 3 --dist worksteal -m slow tests/cluster
+
+soak: $(INSTALLED) ## minutes of random faults on small runs (MINUTES=10, SEED=0); JSON
+	OMP_NUM_THREADS=1 $(BIN)/python tests/faults/soak.py --minutes $(or $(MINUTES),10) --seed $(or $(SEED),0)
 
 check: $(INSTALLED) ## lint, formatting, types
 	$(BIN)/ruff check

@@ -71,14 +71,14 @@ def save(folder: Path, training_state: TrainingState, about: Mapping[str, Any]) 
         about: facts for the manifest that are not state (time, version, world size).
 
     Raises:
-        EnvironmentFault: the disk is full, read-only or failing; nothing was published and older checkpoints are untouched.
+        EnvironmentFault: the disk is full, read-only or failing. The older checkpoints are untouched; this one has been published whole
+            (what failed was to make sure of its name) or not at all.
     """
-    nimg = int(training_state.state["nimg"])
-    final = folder / directory_name(nimg)
-    if final.exists() and problem_of(final) is None:
-        return final
+    final = folder / directory_name(int(training_state.state["nimg"]))
     temporary = folder / f".tmp_{final.name}_{os.getpid()}"
     try:
+        if final.exists() and problem_of(final) is None:
+            return final
         folder.mkdir(parents=True, exist_ok=True)
         _write_files(temporary, training_state, dict(about))
         if final.exists():
@@ -131,15 +131,21 @@ def retain(folder: Path, keep: int, pins: Collection[Path] = ()) -> None:
     """Delete all but the newest `keep` valid checkpoints (never fewer than two), the last healthy one, and those pinned.
 
     Invalid ones do not count, and neither does what is kept beyond the newest.
+
+    Raises:
+        EnvironmentFault: one cannot be deleted.
     """
-    valid = [path for path in checkpoints(folder) if problem_of(path, again=False) is None]
-    pinned = {*pins, last_healthy(folder, again=False)}
-    for path in valid[max(keep, MIN_KEPT) :]:
-        if path in pinned:
-            continue
-        doomed = path.with_name(f".del_{path.name}")
-        os.rename(path, doomed)  # from here on nobody takes a half-deleted directory for a checkpoint
-        shutil.rmtree(doomed, ignore_errors=True)
+    try:
+        valid = [path for path in checkpoints(folder) if problem_of(path, again=False) is None]
+        pinned = {*pins, last_healthy(folder, again=False)}
+        for path in valid[max(keep, MIN_KEPT) :]:
+            if path in pinned:
+                continue
+            doomed = path.with_name(f".del_{path.name}")
+            os.rename(path, doomed)  # from here on nobody takes a half-deleted directory for a checkpoint
+            shutil.rmtree(doomed, ignore_errors=True)
+    except OSError as error:
+        raise EnvironmentFault(f"cannot delete old checkpoints in {folder}: {error}; the newest are intact") from error
 
 
 def sweep(folder: Path) -> None:
@@ -185,6 +191,8 @@ def problem_of(path: Path, *, again: bool = True) -> str | None:
             return f"{MANIFEST} is of another moment than state.json"
     except FileNotFoundError as error:
         return f"{Path(str(error.filename)).name} is missing"
+    except OSError as error:
+        return f"{Path(str(error.filename or path)).name} cannot be read: {error.strerror}"
     except (ValueError, KeyError, TypeError, AttributeError):
         return f"{MANIFEST} is not readable"
     return None

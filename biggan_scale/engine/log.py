@@ -10,11 +10,14 @@ import math
 import sys
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
 from torch import Tensor
+
+from biggan_scale.engine.run_dir import records
 
 
 class Log:
@@ -39,15 +42,18 @@ class Log:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self._end_line()
-        self._text.close()
-        if self._board is not None:
-            self._board.close()
+        with suppress(OSError):  # what is left unwritten by a full disk: the run may be ending because of it
+            self._text.close()
+        with suppress(OSError):
+            if self._board is not None:
+                self._board.close()
 
     def say(self, message: str) -> None:
         """A line for people, on stderr and in log.txt."""
         self._end_line()
         print(message, file=sys.stderr, flush=True)
-        self._text.write(f"{time.strftime('%H:%M:%S')} {message}\n")
+        with suppress(OSError):  # a full disk has been told on stderr, or will be by what cannot do without it
+            self._text.write(f"{time.strftime('%H:%M:%S')} {message}\n")
 
     def progress(self, nimg: int) -> None:
         """A moving line on a terminal; nothing elsewhere."""
@@ -108,13 +114,10 @@ def _summary_writer(folder: Path, nimg: int) -> Any:
 
 
 def _drop_after(path: Path, nimg: int) -> None:
-    """Cut records beyond `nimg`, and a line that a death left half-written."""
-    try:
-        lines = path.read_text().splitlines(keepends=True)
-    except FileNotFoundError:
-        return
-    kept = [line for line in lines if line.endswith("}\n") and json.loads(line)["nimg"] <= nimg]
-    if len(kept) < len(lines):
+    """Cut records beyond `nimg`, and lines that a death left half-written or that are damaged."""
+    kept = [record for record in records(path) if isinstance(record.get("nimg"), int) and record["nimg"] <= nimg]
+    text = "".join(f"{json.dumps(record)}\n" for record in kept)
+    if path.exists() and path.read_bytes() != text.encode():
         temporary = path.with_name(f".{path.name}")
-        temporary.write_text("".join(kept))
+        temporary.write_text(text)
         temporary.replace(path)

@@ -63,21 +63,23 @@ class RunDir:
         self.write_json("state.json", verdict | who)
 
     def append_attempt(self, **facts: Any) -> None:
-        with (self.path / "attempts.jsonl").open("a") as file:
-            file.write(json.dumps({"time": now(), **facts}) + "\n")
+        path = self.path / "attempts.jsonl"
+        try:
+            torn = path.exists() and not path.read_bytes().endswith(b"\n")
+            with path.open("a") as file:
+                file.write("\n" * torn + json.dumps({"time": now(), **facts}) + "\n")
+        except OSError as error:
+            raise EnvironmentFault(f"cannot write {path}: {error.strerror}") from error
 
     def attempts(self) -> list[dict[str, Any]]:
-        try:
-            lines = (self.path / "attempts.jsonl").read_text().splitlines()
-        except FileNotFoundError:
-            return []
-        return [json.loads(line) for line in lines if line.endswith("}")]
+        """What can be read of them."""
+        return [attempt for attempt in records(self.path / "attempts.jsonl") if "event" in attempt]
 
     def last_nimg(self) -> int:
         """Where the attempt before this one stood; 0 if there was none."""
         try:
             return int(json.loads((self.path / "state.json").read_text())["nimg"])
-        except (FileNotFoundError, ValueError, KeyError):
+        except (FileNotFoundError, ValueError, KeyError, TypeError):
             return 0
 
     def failed_starts(self, nimg: int) -> int:
@@ -90,9 +92,9 @@ class RunDir:
         for attempt in [*self.attempts(), {"event": "start", "nimg": nimg}]:
             if attempt["event"] == "asked":
                 failed = 0
-            elif attempt["event"] == "start" and attempt["nimg"] > furthest:
+            elif attempt["event"] == "start" and attempt.get("nimg", 0) > furthest:
                 furthest, failed = attempt["nimg"], 0
-            elif attempt["event"] == "end" and attempt["state"] == "failed":
+            elif attempt["event"] == "end" and attempt.get("state") == "failed":
                 failed += attempt.get("exit_code", 1) == 1
         return failed
 
@@ -111,6 +113,23 @@ class RunDir:
         lock.write(f"pid {os.getpid()} on {socket.gethostname()} since {now()}")
         lock.flush()
         return lock
+
+
+def records(path: Path) -> list[dict[str, Any]]:
+    """The objects of a file of one JSON object a line. A line that a death or a full disk has torn, or that is damaged, is passed over."""
+    try:
+        lines = path.read_bytes().splitlines()
+    except FileNotFoundError:
+        return []
+    found = []
+    for line in lines:
+        try:
+            record = json.loads(line)
+        except ValueError:
+            continue
+        if isinstance(record, dict):
+            found.append(record)
+    return found
 
 
 def job_attempt() -> str:

@@ -18,13 +18,13 @@ import torch
 from torch import Tensor
 
 from biggan_scale import __version__
-from biggan_scale.config import Duration, Loaded, RunConfig
-from biggan_scale.config.errors import DoNotRequeue, Preempted, UserError
+from biggan_scale.config import Duration, Loaded, RunConfig, micro_batches
+from biggan_scale.config.errors import DoNotRequeue, EnvironmentFault, Preempted, UserError
 from biggan_scale.data.index import Dataset
 from biggan_scale.data.pixels import save_png
 from biggan_scale.data.streaming import Stream
 from biggan_scale.dist import process_group
-from biggan_scale.engine import checkpoint, snapshot, standing
+from biggan_scale.engine import checkpoint, machine, snapshot, standing
 from biggan_scale.engine.agreement import check_ranks_agree
 from biggan_scale.engine.feed import Feed, first_images, open_checked
 from biggan_scale.engine.health.watch import Health
@@ -80,9 +80,10 @@ class Run:
         """Start or resume, and play until the end, a signal or an error; leave the verdict in state.json."""
         process_group.on_main(lambda: self._take_run_dir(stack))
         try:
-            self._prepare(stack)
-            self._announce()
-            self._loop()
+            with machine.faults_told(f"try a micro_batch below {micro_batches(self.config, self.ranks.world)[0]}: batch_size stays"):
+                self._prepare(stack)
+                self._announce()
+                self._loop()
         except (Preempted, DoNotRequeue) as stopped:
             self._verdict_of(stopped)
             raise
@@ -90,7 +91,10 @@ class Run:
             fault = error if isinstance(error, UserError) else None
             code = fault.exit_code if fault else 1
             reason = self._lost_ranks(error) or f"{type(error).__name__}: {error}"
-            self._verdict("failed", reason, requeue=fault is None, exit_code=code)
+            try:
+                self._verdict("failed", reason, requeue=fault is None, exit_code=code)
+            except EnvironmentFault as second:  # the disk that was full still is: the first error is the one to tell
+                self._say(str(second))
             raise
         self._say(f"complete at {self.engine.clock.nimg / 1000:.3f} kimg")
         self._verdict("complete", "")
@@ -151,13 +155,15 @@ class Run:
         self.watchdog.at(f"round {self.engine.clock.round}, waiting for the other ranks")
         limit = self.config.until.seconds()
         time_up = limit is not None and time.monotonic() - self.began >= limit
-        failed_rank, signal, time_up_anywhere = process_group.agree_max(
-            [self.ranks.rank + 1 if failure else 0, int(self.stop.received or 0), int(time_up)]
+        failed_rank, code, signal, time_up_anywhere = process_group.agree_max(
+            [self.ranks.rank + 1 if failure else 0, failure.exit_code if failure else 0, int(self.stop.received or 0), int(time_up)]
         )
         if failure is not None:
             raise failure
         if failed_rank:
-            raise process_group.elsewhere(UserError(f"rank {failed_rank - 1} failed"))
+            other = process_group.elsewhere(UserError(f"rank {failed_rank - 1} failed"))
+            other.exit_code = code
+            raise other
         return batches, Signals(signal) if signal else None, bool(time_up_anywhere)
 
     def _reached_end(self) -> bool:

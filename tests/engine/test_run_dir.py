@@ -48,6 +48,14 @@ def test_a_person_who_asks_begins_the_count_anew(run_dir: RunDir) -> None:
     assert run_dir.failed_starts(640) == 1
 
 
+def test_a_line_that_was_torn_is_passed_over_and_the_next_one_is_whole(run_dir: RunDir) -> None:
+    start(run_dir, 640, "failed")
+    with (run_dir.path / "attempts.jsonl").open("a") as file:
+        file.write('{"event": "end", "sta')
+    start(run_dir, 640, "failed")
+    assert run_dir.failed_starts(640) == 2
+
+
 def test_state_names_the_start_of_the_job(run_dir: RunDir, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SLURM_JOB_ID", "12")
     for restarts, named in ((None, "12.0"), ("3", "12.3")):  # Slurm does not set the count at the first start

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from evaluation.conftest import Subject
-from support.command import free_port
+from support.command import alive, finish, free_port, kill, start
 
 ROOT = Path(__file__).resolve().parents[2]
 TIMEOUT_S = 240
@@ -101,6 +101,26 @@ def test_a_signal_to_one_of_two_ranks_ends_both(subject: Subject, cache: Path) -
         processes[1].send_signal(signal.SIGTERM)
         outcomes = [ended(process) for process in processes]
     assert [code for code, _, _ in outcomes] == [75, 75], outcomes
+
+
+@pytest.mark.slow  # torchrun and two ranks, three times
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR2, signal.SIGINT], ids=lambda number: number.name)
+def test_a_signal_to_torchrun_ends_an_evaluation_and_leaves_nobody_behind(subject: Subject, cache: Path, number: signal.Signals) -> None:
+    record = subject.run / "evaluations.jsonl"
+    before = record.read_text() if record.exists() else ""
+    hear_all = ("--signals-to-handle", "SIGTERM,SIGINT,SIGHUP,SIGQUIT,SIGUSR2")
+    command = [str(word) for word in evaluate_command(subject, "--num", ENDLESS)]
+    agent = start(*command, ranks=2, torchrun=hear_all, BIGGAN_SCALE_CACHE=str(cache))
+    try:
+        wait_until(lambda: list(cache.glob("features/*.safetensors")), agent)
+        agent.send_signal(number)
+        _, stderr = finish(agent)
+        assert f"{number.name}: stopped before the end, and nothing was written" in stderr
+        assert alive(subject.run) == []
+    finally:
+        if agent.poll() is None:
+            kill(agent)
+    assert (record.read_text() if record.exists() else "") == before
 
 
 @pytest.mark.parametrize("out", ["folder", pytest.param("a.npz", marks=pytest.mark.slow)])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
@@ -17,11 +18,24 @@ ROOT = Path(__file__).resolve().parents[2]
 TIMEOUT_S = 240
 
 
-def train(*arguments: str, ranks: int = 1, **variables: str) -> subprocess.Popen[str]:
-    """Start `biggan-scale train ...` in a process group of its own, with further environment variables."""
-    launcher = ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={ranks}"] if ranks > 1 else []
-    command = [sys.executable, *launcher, "-m", "biggan_scale.cli", "train", *arguments]
-    environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT), **variables}
+def train(*arguments: str, ranks: int = 1, faults: str = "", **variables: str) -> subprocess.Popen[str]:
+    """Start `biggan-scale train ...`; see `start`."""
+    return start("train", *arguments, ranks=ranks, faults=faults, **variables)
+
+
+def start(*arguments: str, ranks: int = 1, torchrun: tuple[str, ...] = (), faults: str = "", **variables: str) -> subprocess.Popen[str]:
+    """Start `biggan-scale ...` in a process group of its own.
+
+    Args:
+        ranks: with several, under torchrun.
+        torchrun: further options of it.
+        faults: what is to go wrong, such as "kill at round 7 on rank 1"; see faults/inject.py.
+        variables: of the environment.
+    """
+    launcher = ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={ranks}", *torchrun] if ranks > 1 else []
+    command = [sys.executable, *launcher, "-m", "faults.inject" if faults else "biggan_scale.cli", *arguments]
+    ours = {"OMP_NUM_THREADS": "1", "PYTHONPATH": f"{ROOT}:{ROOT / 'tests'}"} | ({"BIGGAN_SCALE_TEST_FAULTS": faults} if faults else {})
+    environment = os.environ | ours | variables
     return subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True)
 
 
@@ -48,6 +62,17 @@ def wait_until(condition: Callable[[], object], process: subprocess.Popen[str]) 
         assert process.poll() is None, f"ended with {process.returncode}: {process.communicate()[1]}"
         assert time.monotonic() < deadline, "it never came"
         time.sleep(0.02)
+
+
+def alive(*words: str | Path) -> list[str]:
+    """The command lines of all processes that have these words in it, whoever is their parent now."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        with contextlib.suppress(OSError):
+            command = path.read_bytes().replace(b"\0", b" ").decode(errors="replace")
+            if all(str(word) in command for word in words):
+                found.append(command)
+    return found
 
 
 def rounds_logged(run_dir: Path) -> list[int]:
