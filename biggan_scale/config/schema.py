@@ -106,7 +106,7 @@ class CheckpointConfig:
     """What is kept to resume from."""
 
     every: Duration = Duration(30, "min")  # how often one is written, besides at the end and when stopped
-    keep: int = 3  # newest valid ones kept; at least 2, so that one can be found corrupt
+    keep: int = 3  # newest valid ones kept, at least 2, besides the last healthy one and that of the best FID in evaluations.jsonl
     asynchronous: bool = True  # training goes on while one is written, from a copy of the state in memory
 
     def __post_init__(self) -> None:

@@ -8,7 +8,7 @@ which is also how a run that must leave makes sure that its last checkpoint is t
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -22,12 +22,14 @@ class Saver:
     Args:
         folder: the run's checkpoints/.
         keep: how many valid checkpoints stay.
+        pinned: asked after each save: which others stay too.
         say: gets a line for people, from the writing thread.
     """
 
-    def __init__(self, folder: Path, keep: int, say: Callable[[str], None]) -> None:
+    def __init__(self, folder: Path, keep: int, say: Callable[[str], None], pinned: Callable[[], Collection[Path]] = lambda: ()) -> None:
         self._folder = folder
         self._keep = keep
+        self._pinned = pinned
         self._say = say
         self._thread: threading.Thread | None = None
         self._error: BaseException | None = None
@@ -60,7 +62,7 @@ class Saver:
     def _write(self, state: TrainingState, about: dict[str, Any]) -> None:
         try:
             path = checkpoint.save(self._folder, state, about)
-            checkpoint.retain(self._folder, self._keep)
+            checkpoint.retain(self._folder, self._keep, self._pinned())
             self._say(f"saved {path}")
         except BaseException as error:
             self._error = error

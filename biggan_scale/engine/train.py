@@ -26,6 +26,7 @@ from biggan_scale.data.streaming import Stream
 from biggan_scale.dist import process_group
 from biggan_scale.engine import checkpoint, machine, snapshot, standing
 from biggan_scale.engine.agreement import check_ranks_agree
+from biggan_scale.engine.best import best_evaluated
 from biggan_scale.engine.feed import Feed, first_images, open_checked
 from biggan_scale.engine.health.watch import Health
 from biggan_scale.engine.log import Log, round_to
@@ -322,8 +323,13 @@ class Run:
         self.engine.tell = self.watchdog.at
         process_group.on_main(self._start_health)
         if self.run_dir is not None:
-            self.saver = Saver(self.run_dir.checkpoints, self.config.checkpoint.keep, self._say)
+            self.saver = Saver(self.run_dir.checkpoints, self.config.checkpoint.keep, self._say, self._best)
             stack.callback(self.saver.close)
+
+    def _best(self) -> list[Path]:
+        assert self.run_dir is not None
+        best = best_evaluated(self.run_dir.path)
+        return [] if best is None else [best]
 
     def _open(self) -> None:
         """The data and the log, from where the engine stands."""

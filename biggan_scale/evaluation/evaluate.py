@@ -28,6 +28,7 @@ from biggan_scale.data.index import Dataset
 from biggan_scale.data.packaged import cache_directory, open_dataset
 from biggan_scale.data.streaming import PREFIX as STREAM
 from biggan_scale.dist import process_group
+from biggan_scale.engine.best import EVALUATIONS
 from biggan_scale.engine.signals import StopFlag
 from biggan_scale.evaluation import cache, extractors
 from biggan_scale.evaluation.collect import REAL_ORDER_SEED, Observed, collect, fake, real, reconstructed
@@ -37,7 +38,6 @@ from biggan_scale.evaluation.request import METRICS, Request
 from biggan_scale.export.load import Model
 from biggan_scale.export.source import Source, Weights, find, sha256
 
-RECORD_FILE = "evaluations.jsonl"
 RANKS_WAIT = timedelta(hours=24)  # while rank 0 computes the metrics, which of many images takes longer than ranks are usually waited for
 
 Progress = Callable[[int, int], object]
@@ -258,8 +258,8 @@ def _recorded(source: Path, result: dict[str, Any]) -> dict[str, Any]:
     """The result, appended to the evaluations of the run, where the source is one."""
     if (source / "checkpoints").is_dir():
         try:
-            with (source / RECORD_FILE).open("ab", buffering=0) as file:
+            with (source / EVALUATIONS).open("ab", buffering=0) as file:
                 file.write(json.dumps(result).encode() + b"\n")  # one write: several evaluations may end at once
         except OSError as error:
-            raise EnvironmentFault(f"{source / RECORD_FILE} cannot be written: {error.strerror or error}") from error
+            raise EnvironmentFault(f"{source / EVALUATIONS} cannot be written: {error.strerror or error}") from error
     return result

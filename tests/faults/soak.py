@@ -38,7 +38,7 @@ from support.command import manifests, rounds_logged
 
 KEEP = 3
 MAX_STARTS = 60  # of one run
-BUG, MACHINE, STOPPED, GIVEN_UP, KILLED = 1, 5, 75, 93, -9
+BUG, MACHINE, STOPPED, GIVEN_UP, INTERRUPTED, KILLED = 1, 5, 75, 93, 130, -9
 # fault -> the exit codes that a rank which is met by it, or hears of it, may end with; a run may be through before it comes
 ORDERS = {
     "kill at round {round}": {0, BUG, KILLED},
@@ -108,7 +108,7 @@ class Story:
         allowed = (
             {0}
             if fault == ""
-            else ORDERS.get(str(fault), {0, BUG, MACHINE, STOPPED, KILLED, -int(fault)} if isinstance(fault, int) else set())
+            else ORDERS.get(str(fault), {0, BUG, MACHINE, STOPPED, INTERRUPTED, KILLED, -int(fault)} if isinstance(fault, int) else set())
         )
         allowed |= {KILLED} if fault and self.ranks > 1 else set()  # by us: see `wait`
         places = {"round": self.chance.randrange(ROUNDS), "fsync": self.chance.randint(1, 40), "rename": self.chance.randint(1, 8)}
