@@ -1,8 +1,9 @@
 """`python -m launch.attempt RUN -- srun ...`: one attempt of a job, on its first node. The batch script becomes this process.
 
 It starts the training processes, waits, and then has the job requeued, or ends with the exit code that says why not. Signals for the
-training processes reach them directly from Slurm; here they are only kept from ending the one who has to decide. Loads nothing
-beyond the standard library and our error classes: it runs on the node, outside of any container.
+training processes reach them directly from Slurm; here they are only kept from ending the one who has to decide. At the time limit it
+decides at once, since Slurm may kill it with the others before they have ended. Loads nothing beyond the standard library and our error
+classes: it runs on the node, outside of any container.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from pathlib import Path
 
 from biggan_scale.config.errors import EnvironmentFault
 from launch import again, packages, record, slurm
-from launch.decide import REQUEUE, Decision, Ending, decide
+from launch.decide import REQUEUE, Decision, Ending, decide, decide_at_limit
 
 ENDING_S = 60  # how long to wait for Slurm to end a job that has been requeued
 
@@ -25,7 +26,7 @@ def main(argv: list[str]) -> int:
     run_dir, command = Path(argv[0]), argv[argv.index("--") + 1 :]
     job, restart = _job(), int(os.environ.get("SLURM_RESTART_COUNT", 0))
     for number in (signal.SIGTERM, signal.SIGUSR2, signal.SIGINT):
-        signal.signal(number, lambda *_: None)  # not SIG_IGN, which srun would inherit
+        signal.signal(number, _stay)
     history = record.events(run_dir)
     changed = packages.keep(record.folder(run_dir) / "packages.txt")
     where = {"host": socket.gethostname(), "nodes": os.environ.get("SLURM_JOB_NODELIST"), "python": sys.executable}
@@ -34,9 +35,24 @@ def main(argv: list[str]) -> int:
         _say(f"packages have changed since the last attempt, and so may results: {', '.join(changed)}")
     if record.stop_file(run_dir).exists():
         return _end(run_dir, job, restart, 0, Decision("finish", "stopped", "stopped by request before it began"))
+    at_limit: list[int] = []  # the exit code, once Slurm has ended the job for its time limit
+
+    def terminated(*_: object) -> None:
+        if not at_limit and _facts(job).get("Reason") == "TimeLimit" and not record.stop_file(run_dir).exists():
+            at_limit.append(REQUEUE)  # before anything else: a second SIGTERM may come in between
+            decision = decide_at_limit(history, record.newest_checkpoint(run_dir))
+            at_limit[:] = [_end(run_dir, job, restart, 0, decision)]
+
+    signal.signal(signal.SIGTERM, terminated)
     exit_code = subprocess.run(command, check=False).returncode
-    decision = decide(_ending(run_dir, job, restart, exit_code), history)
-    return _end(run_dir, job, restart, exit_code, decision)
+    signal.signal(signal.SIGTERM, _stay)
+    if at_limit:
+        return at_limit[0]
+    return _end(run_dir, job, restart, exit_code, decide(_ending(run_dir, job, restart, exit_code), history))
+
+
+def _stay(*_: object) -> None:
+    """A handler that does nothing, in place of SIG_IGN, which srun would inherit."""
 
 
 def _ending(run_dir: Path, job: str, restart: int, exit_code: int) -> Ending:
@@ -70,6 +86,8 @@ def _end(run_dir: Path, job: str, restart: int, exit_code: int, decision: Decisi
     _say(f"{decision.action}: {decision.reason}")
     if decision.action == "requeue":
         return _requeue(run_dir, job)
+    if decision.action == "follow":
+        return _follow(run_dir, job, decision.reason)
     if decision.kind != "complete" and "requeued by Slurm" not in decision.reason:
         record.amend_state(run_dir, state=decision.kind, reason=decision.reason, requeue=False, exit_code=code)
     return code
@@ -81,17 +99,17 @@ def _requeue(run_dir: Path, job: str) -> int:
         slurm.command("scontrol", "requeue", job)
     except EnvironmentFault as refused:
         if _facts(job).get("JobState", "RUNNING") == "RUNNING":  # else somebody was quicker
-            return _follow(run_dir, job, refused)
+            return _follow(run_dir, job, f"cannot requeue: {refused}")
     signal.sigtimedwait({signal.SIGTERM}, ENDING_S)  # by which Slurm ends this job now, and kills it KillWait later
     return REQUEUE
 
 
-def _follow(run_dir: Path, job: str, refused: EnvironmentFault) -> int:
+def _follow(run_dir: Path, job: str, why: str) -> int:
     """This job may not begin again, so another is to go on."""
     try:
-        _say(f"cannot requeue ({refused}); job {again.follow_up(run_dir, job, f'--dependency=afterany:{job}')} goes on")
+        _say(f"{why}; job {again.follow_up(run_dir, job, f'--dependency=afterany:{job}')} goes on")
     except EnvironmentFault as error:
-        way_out = f"neither requeued ({refused}) nor followed by another job ({error}); biggan-launch requeue {run_dir} goes on"
+        way_out = f"{why}; nor can another job follow ({error}); biggan-launch requeue {run_dir} goes on"
         record.amend_state(run_dir, reason=way_out, requeue=True)
         _say(way_out)
     return REQUEUE

@@ -10,7 +10,7 @@ not luck. Orderly stops (preemption, time limit) may come in any number as long 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from signal import SIGTERM, SIGUSR2
 from typing import Any, Literal
 
@@ -36,9 +36,9 @@ class Ending:
 
 @dataclass(frozen=True)
 class Decision:
-    """action: requeue; finish, with `exit_code`; or leave it to Slurm, which is ending the job."""
+    """action: requeue; follow by another job; finish, with `exit_code`; or leave it to Slurm, which is ending the job."""
 
-    action: Literal["finish", "requeue", "leave"]
+    action: Literal["finish", "requeue", "follow", "leave"]
     kind: Literal["complete", "stopped", "failed"]
     reason: str
     exit_code: int = 0
@@ -65,6 +65,13 @@ def decide(ending: Ending, history: Sequence[Mapping[str, Any]]) -> Decision:
     return _again(
         "failed", said if state == "failed" else f"died without a word (srun: {ending.exit_code})", FAILURES, history, ending.checkpoint
     )
+
+
+def decide_at_limit(history: Sequence[Mapping[str, Any]], checkpoint: str) -> Decision:
+    """What to do when the time limit comes before the run has saved. Slurm ends the job for good, so only another can go on."""
+    reason = "the time limit came before the run had saved; a longer slurm.warn_s or slurm.time helps"
+    decision = _again("failed", reason, FAILURES, history, checkpoint)
+    return replace(decision, action="follow") if decision.action == "requeue" else decision
 
 
 def _again(kind: Literal["stopped", "failed"], reason: str, limit: int, history: Sequence[Mapping[str, Any]], checkpoint: str) -> Decision:

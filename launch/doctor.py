@@ -100,7 +100,7 @@ def judge(answers: Sequence[dict[str, Any]], num_nodes: int, run_dir: Path) -> I
     """What the nodes' answers mean."""
     yield (GOOD if len(answers) == num_nodes else BAD), f"{len(answers)} of {num_nodes} nodes answered"
     here = _version("torch")
-    for node in answers:
+    for node in sorted(answers, key=lambda node: (len(node["host"]), node["host"])):  # n2 before n10
         wrong = []
         if not node["shared"]:
             wrong.append(f"does not see {run_dir}: choose a folder that all nodes share")

@@ -169,6 +169,20 @@ def test_time_limit_is_a_pause(cluster: Cluster, undisturbed: str, backend: str)
     assert run.final_sha256() == undisturbed
 
 
+@pytest.mark.slow
+def test_time_limit_without_a_warning_is_followed_by_another_job(cluster: Cluster, undisturbed: str) -> None:
+    run = cluster.submit("unwarned", "--extra-sbatch=--signal=CONT@60", hold_at=("round-3",))
+    run.wait_held("round-3")
+    assert set_limit(run, minutes_run(run) + 1)
+    run.wait_ended("TIMEOUT")
+    assert [(end["kind"], end["action"]) for end in run.ends()] == [("failed", "follow")]
+    (event,) = run.events("follow-up")
+    assert event["after"] == run.job
+    run.job = event["job"]
+    run.wait_ended("COMPLETED")
+    assert run.final_sha256() == undisturbed
+
+
 def minutes_run(run: Run) -> int:
     """Whole minutes for which the job has been running."""
     elapsed = run.cluster.run("squeue", "-h", "-j", run.job, "-o", "%M").stdout.strip()  # [hours:]minutes:seconds
@@ -267,6 +281,7 @@ def test_sweep_with_one_run_preempted_ends_complete(cluster: Cluster, backend: s
     rows = json.loads(cluster.launch("status", folder, "--json").stdout)
     assert [(name, row["state"], row["nimg"]) for name, row in rows.items()] == [(name, "complete", 32 * ROUNDS) for name in ("000", "001")]
     assert first.final_sha256() == second.final_sha256(), "same seed, so the same run"
+    assert cluster.launch("requeue", folder).stdout.count("is complete already") == 2
 
 
 @pytest.mark.slow

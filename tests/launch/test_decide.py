@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from launch.decide import Ending, decide
+from launch.decide import Ending, decide, decide_at_limit
 
 PREEMPTED = {"state": "preempted", "reason": "SIGTERM: saved", "requeue": True, "exit_code": 75}
 CRASHED = {"state": "failed", "reason": "RuntimeError: boom", "requeue": True, "exit_code": 1}
@@ -60,6 +60,14 @@ def test_third_failure_at_one_checkpoint_is_the_last() -> None:
 def test_progress_or_a_person_begins_the_count_anew(between: dict[str, Any]) -> None:
     history = [end("failed"), end("failed"), between, end("failed")]
     assert decide(ending(verdict=CRASHED, exit_code=1), history).action == "requeue"
+
+
+def test_time_limit_before_a_save_is_a_failure_that_another_job_goes_on_after() -> None:
+    first = decide_at_limit([], "2-kimg")
+    assert (first.action, first.kind, first.exit_code) == ("follow", "failed", 75)
+    assert decide_at_limit([end("failed", "1-kimg"), end("failed"), end("failed")], "3-kimg").action == "follow"
+    last = decide_at_limit([end("failed"), end("failed")], "2-kimg")
+    assert (last.action, last.exit_code) == ("finish", 93)
 
 
 def test_preemptions_are_endured_for_longer_but_not_for_ever() -> None:
