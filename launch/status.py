@@ -41,15 +41,22 @@ def read(run_dir: Path) -> dict[str, Any]:
     if record.state(run_dir):
         status = run_status.read(run_dir)
     else:
-        waiting = {"reason": "", "requeue": False, "nimg": 0, "img_per_s": None, "checkpoint": None, "restarts": 0, "health": "unknown"}
-        state = "failed" if job.ended else "starting" if job.state == "RUNNING" else "queued"
-        status = {"run_dir": str(run_dir), "state": state, **waiting}
+        nothing = {"requeue": False, "nimg": 0, "img_per_s": None, "checkpoint": None, "restarts": 0, "health": "unknown"}
+        status = {"run_dir": str(run_dir), **_before_training(job), **nothing}
     if job.ended and job.state != "UNKNOWN" and status["state"] in ("running", "preempted"):
         status |= {"state": "failed", "reason": f"job {job.id} has ended: {job.state}; submit it again to go on", "requeue": False}
     elif job.state == "PENDING" and status["state"] == "running":
         status |= {"state": "preempted", "reason": "waits to start again", "requeue": True}
     about_job = about | {"attempts": sum(event["event"] == "begin" for event in attempts)}
     return status | {"losses": _losses(run_dir), "job": about_job, "last_end": _last_end(attempts)}
+
+
+def _before_training(job: slurm.Job) -> dict[str, str]:
+    """The state of a run that has not yet begun to write one of its own."""
+    if job.ended:
+        state = "stopped" if job.state == "CANCELLED" else "failed"
+        return {"state": state, "reason": f"job {job.id} has ended before training began: {job.state}"}
+    return {"state": "starting" if job.state == "RUNNING" else "queued", "reason": ""}
 
 
 def describe(status: dict[str, Any]) -> str:

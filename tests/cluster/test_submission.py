@@ -70,6 +70,7 @@ def test_a_run_has_one_job_at_a_time(cluster: Cluster) -> None:
     stopped = cluster.launch("stop", run.run_dir).stdout
     assert "was pending, taken out of the queue" in stopped
     run.wait_ended("CANCELLED")
+    assert run.status()["state"] == "stopped"
 
 
 def test_doctor_finds_nothing_wrong_with_a_good_cluster(cluster: Cluster) -> None:
