@@ -3,6 +3,7 @@
 color        brightness + U(-1/2, 1/2); saturation x U(0, 2); contrast x U(1/2, 3/2), about the image's own means
 translation  by up to an eighth of the size, black (0 in [-1, 1]) coming in
 cutout       a square of half the size to 0, its centre anywhere
+flip         mirrored with probability 1/2; not in the paper, but with translation what CR-GAN's consistency is under (1910.12027)
 """
 
 from __future__ import annotations
@@ -18,12 +19,12 @@ from biggan_scale.config import ImageSpec
 
 SHIFT = 0.125  # of the size
 CUT = 0.5  # of the size
-NUM_DRAWS = {"color": 3, "translation": 2, "cutout": 2}
+NUM_DRAWS = {"color": 3, "translation": 2, "cutout": 2, "flip": 1}
 
 
 @dataclass(frozen=True)
 class Config:
-    transforms: tuple[Literal["color", "translation", "cutout"], ...] = ("color", "translation", "cutout")  # in this order
+    transforms: tuple[Literal["color", "translation", "cutout", "flip"], ...] = ("color", "translation", "cutout")  # in this order
 
     TINY: ClassVar[dict[str, int]] = {}
 
@@ -52,6 +53,8 @@ class Diffaugment(nn.Module):
                     x = _shifted(x, draws)
                 case "cutout":
                     x = _cut(x, draws)
+                case "flip":
+                    x = torch.where(draws.uniform()[:, :, None, None] < 0.5, x.flip(3), x)
         return x
 
     def watch(self) -> dict[str, Tensor]:

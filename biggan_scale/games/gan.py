@@ -1,7 +1,8 @@
 """The two-player game of Goodfellow et al. 2014 (1406.2661), with everything BigGAN adds by choice of parts.
 
 D tells real images from generated ones, G tries to be taken for real. The adversarial loss, the networks and the prior are
-chosen in the config; D may move several times per move of G; G's weights may be regularised towards orthogonality.
+chosen in the config; D may move several times per move of G; G's weights may be regularised towards orthogonality, and D as
+`games/regularised.py` has it.
 """
 
 from __future__ import annotations
@@ -14,14 +15,15 @@ from torch import Tensor, nn
 
 from biggan_scale.config import ImageSpec, Part, build, part
 from biggan_scale.dist.seeds import Noise
-from biggan_scale.games.base import Batch, Clock, Draw, Game, Move, Terms, full_precision
+from biggan_scale.games.base import Batch, Clock, Draw, Move, Terms
+from biggan_scale.games.regularised import Regularised, RegularisedConfig, Seen
 from biggan_scale.latent.joint import Joint
 from biggan_scale.losses import orthogonal
 from biggan_scale.losses.adversarial import LOSSES
 
 
 @dataclass(frozen=True)
-class Config:
+class Config(RegularisedConfig):
     generator: Part = part("networks", "Generator")  # G: latent vectors (and labels) to images
     discriminator: Part = part("networks", "Discriminator")  # D: images (and labels) to scores
     prior: Part = part("latent")  # the distribution of the latent vectors
@@ -33,13 +35,14 @@ class Config:
     TINY: ClassVar[dict[str, int]] = {}
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if self.d_steps < 1:
             raise ValueError(f"d_steps {self.d_steps} must be at least 1")
         if self.orthogonal < 0:
             raise ValueError(f"orthogonal {self.orthogonal} must not be negative")
 
 
-class Gan(Game):
+class Gan(Regularised):
     def __init__(self, config: Config, spec: ImageSpec) -> None:
         super().__init__(config, spec)
         self.prior = build(config.prior, spec)
@@ -62,6 +65,16 @@ class Gan(Game):
             draw["y"] = noise.integers(self.spec.num_classes) if labels is None else labels
         return draw
 
+    def draw(self, move: Move, batch: Batch, noise: Noise) -> Draw:
+        draw = self.latents(noise)
+        match move.player:
+            case "D":
+                return draw | self.augment_draws(noise, "real", "fake") | self.consistency_draws(noise)
+            case "G":
+                return draw | self.augment_draws(noise, "fake")
+            case _:
+                return draw
+
     def loss(self, move: Move, batch: Batch, draw: Draw) -> Terms:
         return self.discriminator_loss(batch, draw) if move.player == "D" else self.generator_loss(draw)
 
@@ -69,14 +82,14 @@ class Gan(Game):
         with torch.no_grad():
             fake = self.generate(draw)
         labels = None if batch.labels is None else torch.cat([batch.labels, draw["y"]])
-        real_score, fake_score = full_precision(self.D(torch.cat([batch.images, fake]), labels)).chunk(2)
-        return Terms(
-            {"real": self.objective.real(real_score).mean(), "fake": self.objective.fake(fake_score).mean()},
-            {"score_real": real_score.mean(), "score_fake": fake_score.mean()},
-        )
+        real_view, fake_view = self.view(batch.images, draw.get("augment_real")), self.view(fake, draw.get("augment_fake"))
+        real_score, fake_score = self.judge(torch.cat([real_view, fake_view]), labels).chunk(2)
+        terms = Terms({"real": self.objective.real(real_score).mean(), "fake": self.objective.fake(fake_score).mean()})
+        real = Seen(real_view, real_score, lambda view: self.judge(view, batch.labels))
+        return self.regularised(terms, real, Seen(fake_view, fake_score, lambda view: self.judge(view, draw.get("y"))), draw)
 
     def generator_loss(self, draw: Draw) -> Terms:
-        score = full_precision(self.D(self.generate(draw), draw.get("y")))
+        score = self.judge(self.view(self.generate(draw), draw.get("augment_fake")), draw.get("y"))
         return Terms({"adversarial": self.objective.generator(score).mean()})
 
     def add_gradients(self, move: Move) -> None:
@@ -85,9 +98,6 @@ class Gan(Game):
 
     def generate(self, draw: Draw) -> Tensor:
         return self.G(draw["z"], draw.get("y"))
-
-    def scores(self, images: Tensor, labels: Tensor | None) -> Tensor:
-        return full_precision(self.D(images, labels))
 
     def num_rows(self) -> int:
         return self.spec.num_classes or (self.prior.num_rows if isinstance(self.prior, Joint) else 0)

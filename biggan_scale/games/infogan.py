@@ -21,14 +21,15 @@ from torch import Tensor, nn
 
 from biggan_scale.config import ConfigError, ImageSpec, Part, build, part
 from biggan_scale.dist.seeds import Noise
-from biggan_scale.games.base import Batch, Clock, Draw, Game, Move, Terms, full_precision
+from biggan_scale.games.base import Batch, Clock, Draw, Move, Terms, full_precision
+from biggan_scale.games.regularised import Regularised, RegularisedConfig, Seen
 from biggan_scale.latent.interpolation import lerp, slerp
 from biggan_scale.latent.joint import Codes, Joint
 from biggan_scale.losses.adversarial import LOSSES
 
 
 @dataclass(frozen=True)
-class Config:
+class Config(RegularisedConfig):
     generator: Part = part("networks", "Generator")  # G: latent vectors to images
     discriminator: Part = part("networks", "Discriminator")  # D: images to features and scores
     prior: Part = part("latent")  # a joint one: noise and codes
@@ -42,6 +43,7 @@ class Config:
     TINY: ClassVar[dict[str, int]] = {"q_width": 8}
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if self.d_steps < 1:
             raise ValueError(f"d_steps {self.d_steps} must be at least 1")
         if min(self.weight, self.uniform_weight) < 0:
@@ -73,7 +75,7 @@ class CodeReader(nn.Module):
         return mean, logits
 
 
-class Infogan(Game):
+class Infogan(Regularised):
     def __init__(self, config: Config, spec: ImageSpec) -> None:
         super().__init__(config, spec)
         if spec.num_classes:
@@ -98,21 +100,29 @@ class Infogan(Game):
     def latents(self, noise: Noise, labels: Tensor | None = None, truncation: float | None = None) -> Draw:
         return {"z": self.prior.sample(noise, truncation)}
 
+    def draw(self, move: Move, batch: Batch, noise: Noise) -> Draw:
+        draw = self.latents(noise)
+        if move.player == "G":
+            return draw | self.augment_draws(noise, "fake")
+        return draw | self.augment_draws(noise, "real", "fake") | self.consistency_draws(noise)
+
     def loss(self, move: Move, batch: Batch, draw: Draw) -> Terms:
         return self.discriminator_loss(batch, draw) if move.player == "D" else self.generator_loss(draw)
 
     def discriminator_loss(self, batch: Batch, draw: Draw) -> Terms:
         with torch.no_grad():
             fake = self.generate(draw)
-        features = self.D.features(torch.cat([batch.images, fake]))
+        real_view, fake_view = self.view(batch.images, draw.get("augment_real")), self.view(fake, draw.get("augment_fake"))
+        features = self.D.features(torch.cat([real_view, fake_view]))
         real_score, fake_score = full_precision(self.D.score(features)).chunk(2)
         information = self.information(features.chunk(2)[1], draw["z"])
         loss = {"real": self.objective.real(real_score).mean(), "fake": self.objective.fake(fake_score).mean()}
-        watch = {"score_real": real_score.mean(), "score_fake": fake_score.mean(), **information._asdict()}
-        return Terms(loss | self.information_loss(information), watch)
+        terms = Terms(loss | self.information_loss(information), information._asdict())
+        real = Seen(real_view, real_score, lambda other: self.judge(other, None))
+        return self.regularised(terms, real, real._replace(view=fake_view, score=fake_score), draw)
 
     def generator_loss(self, draw: Draw) -> Terms:
-        features = self.D.features(self.generate(draw))
+        features = self.D.features(self.view(self.generate(draw), draw.get("augment_fake")))
         adversarial = self.objective.generator(full_precision(self.D.score(features))).mean()
         return Terms({"adversarial": adversarial} | self.information_loss(self.information(features, draw["z"])))
 

@@ -13,6 +13,7 @@ here micro-batches do that.
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -22,13 +23,14 @@ from torch import Tensor, nn
 
 from biggan_scale.config import ConfigError, ImageSpec, Part, build, part
 from biggan_scale.dist.seeds import Noise
-from biggan_scale.games.base import Batch, Clock, Draw, Game, Move, Terms, full_precision
+from biggan_scale.games.base import Batch, Clock, Draw, Move, Terms
+from biggan_scale.games.regularised import Regularised, RegularisedConfig
 from biggan_scale.losses.penalties import slope_excess
-from biggan_scale.networks.progan import Growing, enlarge
+from biggan_scale.networks.progan import BOTTOM, Growing, enlarge
 
 
 @dataclass(frozen=True)
-class Config:
+class Config(RegularisedConfig):
     generator: Part = part("networks", "Generator")  # G: latent vectors (and labels) to images; a network that grows
     discriminator: Part = part("networks", "Discriminator")  # D: images (and labels) to scores; a network that grows
     prior: Part = part("latent")  # the distribution of the latent vectors
@@ -41,15 +43,16 @@ class Config:
     TINY: ClassVar[dict[str, float]] = {"hold_kimg": 0.002, "fade_kimg": 0.008}
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if min(self.hold_kimg, self.fade_kimg, self.penalty, self.drift) < 0:
             raise ValueError("hold_kimg, fade_kimg, penalty and drift must not be negative")
         if self.hold_kimg + self.fade_kimg == 0:
             raise ValueError("hold_kimg and fade_kimg must not both be 0")
 
 
-class Progan(Game):
+class Progan(Regularised):
     def __init__(self, config: Config, spec: ImageSpec) -> None:
-        super().__init__(config, spec)
+        super().__init__(config, spec, seen=dataclasses.replace(spec, height=BOTTOM, width=BOTTOM))  # at first
         self.prior = build(config.prior, spec)
         self.G = build(config.generator, spec, self.prior.dim)
         self.D = build(config.discriminator, spec)
@@ -80,31 +83,33 @@ class Progan(Game):
 
     def draw(self, move: Move, batch: Batch, noise: Noise) -> Draw:
         draw = self.latents(noise, batch.labels)  # real and generated image of a line share their class
-        return draw | {"mix": noise.uniform(1, 1, 1)} if move.player == "D" else draw
+        if move.player == "G":
+            return draw | self.augment_draws(noise, "fake")
+        return draw | {"mix": noise.uniform(1, 1, 1)} | self.augment_draws(noise, "real", "fake") | self.consistency_draws(noise)
 
     def loss(self, move: Move, batch: Batch, draw: Draw) -> Terms:
         return self.discriminator_loss(batch, draw) if move.player == "D" else self.generator_loss(draw)
 
     def discriminator_loss(self, batch: Batch, draw: Draw) -> Terms:
         with torch.no_grad():
-            real, fake = self.at_this_size(batch.images), self.G.images(draw["z"], draw.get("y"))
-        real_score, fake_score = self.score(real, draw), self.score(fake, draw)
-        between = torch.lerp(fake, real, draw["mix"]).requires_grad_()
-        penalty = slope_excess(self.score(between, draw), between)
-        return Terms(
+            generated = self.G.images(draw["z"], draw.get("y"))
+        real = self.shown(self.at_this_size(batch.images), draw.get("y"), draw.get("augment_real"))
+        fake = self.shown(generated, draw.get("y"), draw.get("augment_fake"))
+        between = torch.lerp(fake.view, real.view, draw["mix"]).requires_grad_()
+        penalty = slope_excess(self.judge(between, draw.get("y")), between)
+        terms = Terms(
             {
-                "distance": (fake_score - real_score).mean(),
+                "distance": (fake.score - real.score).mean(),
                 "penalty": self.config.penalty * penalty.mean(),
-                "drift": self.config.drift * real_score.square().mean(),
+                "drift": self.config.drift * real.score.square().mean(),
             },
-            {"score_real": real_score.mean(), "score_fake": fake_score.mean(), "growth": self.D.growth.clone()},
+            {"growth": self.D.growth.clone()},
         )
+        return self.regularised(terms, real, fake, draw)
 
     def generator_loss(self, draw: Draw) -> Terms:
-        return Terms({"adversarial": -self.score(self.G.images(draw["z"], draw.get("y")), draw).mean()})
-
-    def score(self, images: Tensor, draw: Draw) -> Tensor:
-        return full_precision(self.D(images, draw.get("y")))
+        seen = self.shown(self.G.images(draw["z"], draw.get("y")), draw.get("y"), draw.get("augment_fake"))
+        return Terms({"adversarial": -seen.score.mean()})
 
     def at_this_size(self, images: Tensor) -> Tensor:
         """Real images as D sees them at this moment: averaged down, and blended between two sizes while blocks fade in."""
@@ -115,7 +120,7 @@ class Progan(Game):
         return self.G(draw["z"], draw.get("y"))
 
     def scores(self, images: Tensor, labels: Tensor | None) -> Tensor:
-        return full_precision(self.D(self.at_this_size(images), labels))
+        return self.judge(self.at_this_size(images), labels)
 
 
 def growth(nimg: int, hold: float, fade: float, num_blocks: int) -> float:

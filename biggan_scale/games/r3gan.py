@@ -8,7 +8,6 @@ the class, where there are classes.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -17,34 +16,34 @@ from torch import Tensor, nn
 
 from biggan_scale.config import ImageSpec, Part, build, part
 from biggan_scale.dist.seeds import Noise
-from biggan_scale.games.base import Batch, Clock, Draw, Game, Move, Terms, full_precision
+from biggan_scale.games.base import Batch, Clock, Draw, Move, Terms
+from biggan_scale.games.regularised import Regularised, RegularisedConfig
 from biggan_scale.losses import relativistic
 from biggan_scale.losses.penalties import squared_gradient
 
 
 @dataclass(frozen=True)
-class Config:
+class Config(RegularisedConfig):
     generator: Part = part("networks", "Generator")  # G: latent vectors (and labels) to images
     discriminator: Part = part("networks", "Discriminator")  # D: images (and labels) to scores
     prior: Part = part("latent")  # the distribution of z
-    augment: Part | None = part("augment", optional=True)  # of all images that D sees; null: none
     gamma: float = 1.0  # weight of R1 and of R2 (the paper: 0.01 to 0.05 on CIFAR-10, 150 at the start on FFHQ 256)
 
     PLAYERS: ClassVar[tuple[str, ...]] = ("D", "G")
     TINY: ClassVar[dict[str, int]] = {}
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if self.gamma < 0:
             raise ValueError(f"gamma {self.gamma} must not be negative")
 
 
-class R3gan(Game):
+class R3gan(Regularised):
     def __init__(self, config: Config, spec: ImageSpec) -> None:
         super().__init__(config, spec)
         self.prior = build(config.prior, spec)
         self.G = build(config.generator, spec, self.prior.dim)
         self.D = build(config.discriminator, spec)
-        self.augment = None if config.augment is None else build(config.augment, spec)
 
     def players(self) -> dict[str, tuple[nn.Module, ...]]:
         return {"D": (self.D,), "G": (self.G,)}
@@ -62,41 +61,33 @@ class R3gan(Game):
         return draw
 
     def draw(self, move: Move, batch: Batch, noise: Noise) -> Draw:
-        draw = self.latents(noise, batch.labels)
-        if self.augment is not None:
-            draw |= {name: noise.uniform(self.augment.num_draws) for name in ("augment_real", "augment_fake")}
-        return draw
+        draw = self.latents(noise, batch.labels) | self.augment_draws(noise, "real", "fake")
+        return draw | self.consistency_draws(noise) if move.player == "D" else draw
 
     def loss(self, move: Move, batch: Batch, draw: Draw) -> Terms:
         return self.discriminator_loss(batch, draw) if move.player == "D" else self.generator_loss(batch, draw)
 
     def discriminator_loss(self, batch: Batch, draw: Draw) -> Terms:
         with torch.no_grad():
-            fake = self.generate(draw)
-        real_images, fake_images = batch.images.detach().requires_grad_(), fake.detach().requires_grad_()
-        real, fake = self.score(real_images, draw, "augment_real"), self.score(fake_images, draw, "augment_fake")
-        r1, r2 = squared_gradient(real, real_images).mean(), squared_gradient(fake, fake_images).mean()
-        return Terms(
+            generated = self.generate(draw)
+        real_images, fake_images = batch.images.detach().requires_grad_(), generated.detach().requires_grad_()
+        real = self.shown(real_images, draw.get("y"), draw.get("augment_real"))
+        fake = self.shown(fake_images, draw.get("y"), draw.get("augment_fake"))
+        r1, r2 = squared_gradient(real.score, real_images).mean(), squared_gradient(fake.score, fake_images).mean()
+        terms = Terms(
             {
-                "adversarial": relativistic.discriminator(real, fake).mean(),
+                "adversarial": relativistic.discriminator(real.score, fake.score).mean(),
                 "r1": self.config.gamma / 2 * r1,
                 "r2": self.config.gamma / 2 * r2,
             },
-            {"margin": (real - fake).mean(), "sign_real": real.sign().mean()} | ({} if self.augment is None else self.augment.watch()),
+            {"margin": (real.score - fake.score).mean()},
         )
+        return self.regularised(terms, real, fake, draw)
 
     def generator_loss(self, batch: Batch, draw: Draw) -> Terms:
-        real = self.score(batch.images, draw, "augment_real")
-        fake = self.score(self.generate(draw), draw, "augment_fake")
-        return Terms({"adversarial": relativistic.generator(real, fake).mean()})
-
-    def score(self, images: Tensor, draw: Draw, uniforms: str) -> Tensor:
-        augmented = images if self.augment is None else self.augment(images, draw[uniforms])
-        return full_precision(self.D(augmented, draw.get("y")))
-
-    def after_round(self, stats: Mapping[str, Tensor], clock: Clock) -> None:
-        if self.augment is not None:
-            self.augment.adapt(stats["D/sign_real"], clock.nimg, clock.round)
+        real = self.shown(batch.images, draw.get("y"), draw.get("augment_real"))
+        fake = self.shown(self.generate(draw), draw.get("y"), draw.get("augment_fake"))
+        return Terms({"adversarial": relativistic.generator(real.score, fake.score).mean()})
 
     def generate(self, draw: Draw) -> Tensor:
         return self.G(draw["z"], draw.get("y"))

@@ -25,7 +25,8 @@ from torch import Tensor, nn
 
 from biggan_scale.config import ImageSpec, OptimizerConfig, Part, Schedule, build, part
 from biggan_scale.dist.seeds import Noise
-from biggan_scale.games.base import Batch, Clock, Draw, Game, Move, Terms, full_precision
+from biggan_scale.games.base import Batch, Clock, Draw, Move, Terms
+from biggan_scale.games.regularised import Regularised, RegularisedConfig
 from biggan_scale.losses.adversarial import NON_SATURATING
 from biggan_scale.losses.path_length import path_lengths
 from biggan_scale.losses.penalties import finite_difference, squared_gradient
@@ -36,11 +37,10 @@ NO_BLUR = Schedule.constant(0.0)
 
 
 @dataclass(frozen=True)
-class Config:
+class Config(RegularisedConfig):
     generator: Part = part("networks", "Generator")  # G: latent vectors (and labels) to images, by way of w
     discriminator: Part = part("networks", "Discriminator")  # D: images (and labels) to scores
     prior: Part = part("latent")  # the distribution of z
-    augment: Part | None = part("augment", optional=True)  # of all images that D sees; null: none
     r1: float = 10.0  # weight gamma of R1: half of it times the squared norm of the gradient at real images; 0: none
     r1_every: int = 16  # rounds from one R1 move to the next
     r1_sigma: float | None = None  # estimate R1 by the difference over a step of this size; null: differentiate twice
@@ -58,6 +58,7 @@ class Config:
     TINY: ClassVar[dict[str, int]] = {}
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if min(self.r1_every, self.path_every, self.path_shrink) < 1:
             raise ValueError("r1_every, path_every and path_shrink must be at least 1")
         if min(self.r1, self.path_length) < 0:
@@ -73,7 +74,7 @@ class Config:
             raise ValueError("blur must not be negative, and is scheduled by images")
 
 
-class Stylegan2(Game):
+class Stylegan2(Regularised):
     path_mean: Tensor
 
     def __init__(self, config: Config, spec: ImageSpec) -> None:
@@ -81,7 +82,6 @@ class Stylegan2(Game):
         self.prior = build(config.prior, spec)
         self.G = build(config.generator, spec, self.prior.dim)
         self.D = build(config.discriminator, spec)
-        self.augment = None if config.augment is None else build(config.augment, spec)
         self.seen = BatchMean(len(self.G.w_avg) + len(self.G.magnitudes))
         self.register_buffer("path_mean", torch.zeros(()))
         self.before_round(Clock())
@@ -135,10 +135,9 @@ class Stylegan2(Game):
         if move.name == "G_path":
             draw["direction"] = noise.normal(self.spec.channels, self.spec.height, self.spec.width)
             return draw
-        return draw | self.augment_draws(noise, "fake") | (self.augment_draws(noise, "real") if move.name == "D" else {})
-
-    def augment_draws(self, noise: Noise, which: str) -> Draw:
-        return {} if self.augment is None else {f"augment_{which}": noise.uniform(self.augment.num_draws)}
+        if move.name == "G":
+            return draw | self.augment_draws(noise, "fake")
+        return draw | self.augment_draws(noise, "fake", "real") | self.consistency_draws(noise)
 
     def loss(self, move: Move, batch: Batch, draw: Draw) -> Terms:
         match move.name:
@@ -153,17 +152,11 @@ class Stylegan2(Game):
 
     def discriminator_loss(self, batch: Batch, draw: Draw) -> Terms:
         with torch.no_grad():
-            fake = self.G.synthesis(self.styles(draw), draw.get("pixels"))
-        real_score = self.score(batch.images, batch.labels, draw.get("augment_real"))
-        fake_score = self.score(fake, draw.get("y"), draw.get("augment_fake"))
-        return Terms(
-            {"real": NON_SATURATING.real(real_score).mean(), "fake": NON_SATURATING.fake(fake_score).mean()},
-            {"score_real": real_score.mean(), "score_fake": fake_score.mean(), "sign_real": real_score.sign().mean()}
-            | self.augment_stats(),
-        )
-
-    def augment_stats(self) -> dict[str, Tensor]:
-        return {} if self.augment is None else self.augment.watch()
+            generated = self.G.synthesis(self.styles(draw), draw.get("pixels"))
+        real = self.shown(batch.images, batch.labels, draw.get("augment_real"))
+        fake = self.shown(generated, draw.get("y"), draw.get("augment_fake"))
+        terms = Terms({"real": NON_SATURATING.real(real.score).mean(), "fake": NON_SATURATING.fake(fake.score).mean()})
+        return self.regularised(terms, real, fake, draw)
 
     def r1_loss(self, move: Move, batch: Batch, draw: Draw) -> Terms:
         uniforms = draw.get("augment_real")
@@ -199,8 +192,10 @@ class Stylegan2(Game):
 
     def score(self, images: Tensor, labels: Tensor | None, uniforms: Tensor | None) -> Tensor:
         """D's score of the images, blurred, and augmented by these draws."""
-        images = gaussian_blur(images, self.blur)
-        return full_precision(self.D(images if self.augment is None else self.augment(images, uniforms), labels))
+        return self.shown(images, labels, uniforms).score
+
+    def view(self, images: Tensor, uniforms: Tensor | None) -> Tensor:
+        return super().view(gaussian_blur(images, self.blur), uniforms)
 
     def after_step(self, move: Move) -> None:
         if move.name == "G":
@@ -212,8 +207,7 @@ class Stylegan2(Game):
     def after_round(self, stats: Mapping[str, Tensor], clock: Clock) -> None:
         if "G_path/length" in stats:
             self.path_mean.lerp_(stats["G_path/length"].to(self.path_mean.dtype), self.config.path_decay)
-        if self.augment is not None:
-            self.augment.adapt(stats["D/sign_real"], clock.nimg, clock.round)
+        super().after_round(stats, clock)
 
     def generate(self, draw: Draw) -> Tensor:
         """From `latents`: with the constant noise images, so that a picture is a function of z, y and truncation."""

@@ -11,6 +11,8 @@ All blocks exist from the start; `growth` says how many of them play. At 2.3 the
 
     G: image = lerp(upsample(rgb_2(h_2)), rgb_3(h_3), 0.3)        D: h_2 = lerp(from_rgb_2(pool(x)), block_3(from_rgb_3(x)), 0.3)
 
+What does not play has no gradient, so on several ranks only a game with partial moves can train these networks.
+
 Where this differs from the paper: the gain sqrt(2) of He's constant is applied after the bias, with the leaky ReLU, which lets biases
 learn 1.4 times as fast; the deviation is taken over `mbstd_group` images (the authors' later code: 4), which no number of ranks changes.
 """

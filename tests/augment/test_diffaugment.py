@@ -44,3 +44,8 @@ def test_all_of_it_has_two_derivatives() -> None:
     with torch.no_grad():
         step = augment(x + d, u) - augment(x, u)
     torch.testing.assert_close((product * d).sum(), step.square().sum())
+
+
+def test_half_of_the_images_are_mirrored() -> None:
+    x = torch.rand(2, 3, 16, 16, dtype=torch.float64)
+    assert torch.equal(augmented("flip", x, 0.49), x.flip(3)) and torch.equal(augmented("flip", x, 0.5), x)

@@ -12,6 +12,7 @@ import pytest
 import torch
 
 from biggan_scale.config import RunConfig, load_config, micro_batches, pages
+from biggan_scale.config.component import Reference
 from biggan_scale.dist import process_group
 from biggan_scale.engine import checkpoint
 from biggan_scale.engine.loop import Engine, build_game
@@ -21,7 +22,7 @@ from support.ranks import run_ranks
 from support.tiny import assert_same, made_up_batch, play, played, shrink
 
 PAGES = [pages.FOLDER / f"{name}.yaml" for name in pages.names() if not name.startswith("base/")]
-GAMES = {path.stem for path in (Path(__file__).parents[2] / "biggan_scale" / "games").glob("*.py")} - {"base", "__init__"}
+GAMES = set(Reference("games", "").choices())
 CPU = torch.device("cpu")
 
 every_page = pytest.mark.parametrize("page", PAGES, ids=lambda path: path.stem)

@@ -59,6 +59,7 @@ class ToyInfogan(Infogan):
         self.prior, self.G, self.D = prior, G, D
         self.Q = CodeReader(D.num_features, 64, prior)
         self.objective = LOSSES["non_saturating"]
+        self.augment = self.consistency = None
 
 
 def draw(prior: Joint, batch: int) -> Tensor:

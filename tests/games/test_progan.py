@@ -97,7 +97,7 @@ def test_terms_of_a_linear_discriminator_are_the_closed_forms() -> None:
     """D(x) = <a, x> has the gradient a everywhere."""
     game, batch = a_game(2.0), made_up_batch(config(), 0, 4, torch.float64)
     slope = torch.randn(3 * 16 * 16, dtype=torch.float64) / 10
-    game.score = lambda images, draw: images.flatten(1) @ slope
+    game.judge = lambda view, labels: view.flatten(1) @ slope
     move, draw = a_draw(game, batch)
     real, fake = batch.images.flatten(1) @ slope, game.generate(draw).flatten(1) @ slope
     terms = game.loss(move, batch, draw).loss

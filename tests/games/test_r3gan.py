@@ -24,7 +24,7 @@ def test_terms_of_a_linear_discriminator_are_the_closed_forms() -> None:
     config = shrink(load_config("r3gan_tiny", ["game.gamma=0.3", "game.augment=null"]).config, precision="fp64", batch_size=4)
     game = build_game(config, torch.device("cpu")).double()
     slope = torch.randn(3 * 32 * 32, dtype=torch.float64) / 50
-    game.score = lambda images, draw, uniforms: images.flatten(1) @ slope  # type: ignore[assignment]
+    game.judge = lambda view, labels: view.flatten(1) @ slope  # type: ignore[assignment]
     batch = made_up_batch(config, 0, 4, torch.float64)
     D, G = game.moves(Clock())
     draw = game.draw(D, batch, Noise(0, batch.positions, "D", dtype=torch.float64))

@@ -30,3 +30,9 @@ def test_a_batch_that_does_not_divide_is_refused_and_a_small_one_is_one_group() 
     x = torch.randn(2, 1, 2, 2)
     assert torch.equal(MinibatchStd(4)(x), MinibatchStd(2)(x))
     assert torch.isfinite(MinibatchStd(4)(x[:1])).all()
+
+
+def test_whoever_only_looks_may_show_any_number() -> None:
+    x = torch.randn(6, 3, 2, 2)
+    torch.testing.assert_close(MinibatchStd(4).eval()(x), MinibatchStd(2)(x))
+    torch.testing.assert_close(MinibatchStd(4).eval()(x[:3]), MinibatchStd(4)(x[:3]))
