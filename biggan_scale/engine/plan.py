@@ -98,7 +98,7 @@ def make_plan(config: RunConfig, world: int, device: str | None = None) -> Plan:
     precision = Precision(config.precision, torch.device("cpu"), ())
     with torch.device("meta"):
         game = build_game(config, torch.device("meta")).to(precision.dtype)
-    with FakeTensorMode():
+    with FakeTensorMode(), torch.compiler.set_stance("force_eager"):
         _to_cpu(game)  # autocast knows no meta device; fake tensors may say they are on any
         players = {name: list(named.values()) for name, named in player_parameters(game).items()}
         game.requires_grad_(False)

@@ -17,9 +17,8 @@ from torch import Tensor, nn
 from biggan_scale.config import ImageSpec, Part, build, part
 from biggan_scale.dist.seeds import Noise
 from biggan_scale.games.base import Batch, Clock, Draw, Move, Terms
-from biggan_scale.games.regularised import Regularised, RegularisedConfig
+from biggan_scale.games.regularised import Regularised, RegularisedConfig, Seen
 from biggan_scale.losses import relativistic
-from biggan_scale.losses.penalties import squared_gradient
 
 
 @dataclass(frozen=True)
@@ -27,6 +26,7 @@ class Config(RegularisedConfig):
     generator: Part = part("networks", "Generator")  # G: latent vectors (and labels) to images
     discriminator: Part = part("networks", "Discriminator")  # D: images (and labels) to scores
     prior: Part = part("latent")  # the distribution of z
+    compile_penalties: bool = False  # R1 and R2 through torch.compile, which needs minutes once, and on a CPU a C++ compiler
     gamma: float = 1.0  # weight of R1 and of R2 (the paper: 0.01 to 0.05 on CIFAR-10, 150 at the start on FFHQ 256)
 
     PLAYERS: ClassVar[tuple[str, ...]] = ("D", "G")
@@ -44,6 +44,7 @@ class R3gan(Regularised):
         self.prior = build(config.prior, spec)
         self.G = build(config.generator, spec, self.prior.dim)
         self.D = build(config.discriminator, spec)
+        self.penalised = torch.compile(self.slope) if config.compile_penalties else self.slope
 
     def players(self) -> dict[str, tuple[nn.Module, ...]]:
         return {"D": (self.D,), "G": (self.G,)}
@@ -70,10 +71,8 @@ class R3gan(Regularised):
     def discriminator_loss(self, batch: Batch, draw: Draw) -> Terms:
         with torch.no_grad():
             generated = self.generate(draw)
-        real_images, fake_images = batch.images.detach().requires_grad_(), generated.detach().requires_grad_()
-        real = self.shown(real_images, draw.get("y"), draw.get("augment_real"))
-        fake = self.shown(fake_images, draw.get("y"), draw.get("augment_fake"))
-        r1, r2 = squared_gradient(real.score, real_images).mean(), squared_gradient(fake.score, fake_images).mean()
+        r1, real = self.sloped(batch.images, draw.get("y"), draw.get("augment_real"))
+        r2, fake = self.sloped(generated, draw.get("y"), draw.get("augment_fake"))
         terms = Terms(
             {
                 "adversarial": relativistic.discriminator(real.score, fake.score).mean(),
@@ -83,6 +82,12 @@ class R3gan(Regularised):
             {"margin": (real.score - fake.score).mean()},
         )
         return self.regularised(terms, real, fake, draw)
+
+    def sloped(self, images: Tensor, labels: Tensor | None, uniforms: Tensor | None) -> tuple[Tensor, Seen]:
+        """The mean squared norm of the gradient of D's score by the images, and what D has seen."""
+        squared, score = self.penalised(images, labels, uniforms)
+        view = images if self.consistency is None else self.view(images, uniforms)  # nothing else asks for it
+        return squared.mean(), Seen(view, score, lambda view: self.judge(view, labels))
 
     def generator_loss(self, batch: Batch, draw: Draw) -> Terms:
         real = self.shown(batch.images, draw.get("y"), draw.get("augment_real"))

@@ -23,6 +23,7 @@ from biggan_scale.config import ImageSpec, Part, build, part
 from biggan_scale.dist.seeds import Noise
 from biggan_scale.games.base import Clock, Draw, Game, Terms, full_precision
 from biggan_scale.losses.lecam import lecam
+from biggan_scale.losses.penalties import squared_gradient, squared_gradient_of
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -91,6 +92,18 @@ class Regularised(Game):
         """The images shown to D, augmented by these draws."""
         view = self.view(images, uniforms)
         return Seen(view, self.judge(view, labels), lambda other: self.judge(other, labels))
+
+    def score(self, images: Tensor, labels: Tensor | None, uniforms: Tensor | None) -> Tensor:
+        """(B,): D's scores of the images, augmented by these draws."""
+        return self.shown(images, labels, uniforms).score
+
+    def slope(self, images: Tensor, labels: Tensor | None, uniforms: Tensor | None) -> tuple[Tensor, Tensor]:
+        """(B,) and (B,): the squared norm of the gradient of that score by each image as it is, through its augmentation; the scores."""
+        if torch.compiler.is_compiling():
+            return squared_gradient_of(lambda x: self.score(x, labels, uniforms), images)
+        images = images.detach().requires_grad_()
+        score = self.score(images, labels, uniforms)
+        return squared_gradient(score, images), score
 
     def scores(self, images: Tensor, labels: Tensor | None) -> Tensor:
         return self.judge(images, labels)

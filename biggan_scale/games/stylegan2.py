@@ -29,7 +29,7 @@ from biggan_scale.games.base import Batch, Clock, Draw, Move, Terms
 from biggan_scale.games.regularised import Regularised, RegularisedConfig
 from biggan_scale.losses.adversarial import NON_SATURATING
 from biggan_scale.losses.path_length import path_lengths
-from biggan_scale.losses.penalties import finite_difference, squared_gradient
+from biggan_scale.losses.penalties import finite_difference
 from biggan_scale.nn.batch_mean import BatchMean
 from biggan_scale.nn.gaussian_blur import gaussian_blur
 
@@ -43,6 +43,7 @@ class Config(RegularisedConfig):
     prior: Part = part("latent")  # the distribution of z
     r1: float = 10.0  # weight gamma of R1: half of it times the squared norm of the gradient at real images; 0: none
     r1_every: int = 16  # rounds from one R1 move to the next
+    compile_r1: bool = False  # R1 through torch.compile, which needs minutes once, and on a CPU a C++ compiler
     r1_sigma: float | None = None  # estimate R1 by the difference over a step of this size; null: differentiate twice
     path_length: float = 2.0  # weight of the penalty on path lengths; 0: none
     path_every: int = 4  # rounds from one path-length move to the next
@@ -82,6 +83,7 @@ class Stylegan2(Regularised):
         self.prior = build(config.prior, spec)
         self.G = build(config.generator, spec, self.prior.dim)
         self.D = build(config.discriminator, spec)
+        self.penalised = torch.compile(self.slope) if config.compile_r1 else self.slope
         self.seen = BatchMean(len(self.G.w_avg) + len(self.G.magnitudes))
         self.register_buffer("path_mean", torch.zeros(()))
         self.before_round(Clock())
@@ -163,9 +165,8 @@ class Stylegan2(Regularised):
         if self.config.r1_sigma:
             moved = self.score(batch.images + self.config.r1_sigma * draw["step"], batch.labels, uniforms)
             penalty = finite_difference(self.score(batch.images, batch.labels, uniforms), moved, self.config.r1_sigma)
-        else:  # by the images as they are, through their blur and augmentation
-            images = batch.images.detach().requires_grad_()
-            penalty = squared_gradient(self.score(images, batch.labels, uniforms), images)
+        else:
+            penalty, _ = self.penalised(batch.images, batch.labels, uniforms)
         return Terms({"r1": self.config.r1 / 2 * move.every * penalty.mean()}, {"gradient": penalty.mean().sqrt()})
 
     def generator_loss(self, draw: Draw) -> Terms:
@@ -190,11 +191,8 @@ class Stylegan2(Regularised):
         second = torch.arange(self.G.num_ws, device=ws.device) >= draw["crossover"][:, None]  # (B, num_ws)
         return torch.where(second[:, :, None], self.G.broadcast(self.G.mapping(draw["z2"], draw.get("y"))), ws)
 
-    def score(self, images: Tensor, labels: Tensor | None, uniforms: Tensor | None) -> Tensor:
-        """D's score of the images, blurred, and augmented by these draws."""
-        return self.shown(images, labels, uniforms).score
-
     def view(self, images: Tensor, uniforms: Tensor | None) -> Tensor:
+        """The images as D sees them: blurred, and augmented by these draws."""
         return super().view(gaussian_blur(images, self.blur), uniforms)
 
     def after_step(self, move: Move) -> None:

@@ -74,8 +74,10 @@ def test_biggan_128_has_the_papers_parameters() -> None:
     assert plan.parameters["D"] == pytest.approx(88.0e6, rel=0.002)
 
 
-def test_penalties_that_differentiate_twice_are_planned() -> None:
-    assert make_plan(shrink(load_config("stylegan2_emoji64").config), 1).flops_per_image > 0
+def test_penalties_that_differentiate_twice_are_planned_whether_they_are_compiled_or_not() -> None:
+    plans = [make_plan(shrink(load_config("stylegan2_tiny", [f"game.compile_r1={value}"]).config), 1) for value in ("false", "true")]
+    assert plans[0].flops_per_image > 0
+    assert plans[1] == plans[0]
 
 
 def test_ranks_share_the_batch_and_pay_for_messages() -> None:

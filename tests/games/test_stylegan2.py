@@ -235,3 +235,16 @@ def test_p_moves_with_the_signs_of_real_scores_and_a_resume_between_adjustments_
     play(second, 3)
     assert_same(second.state_dict(), whole)
     assert_same(played(dataclasses.replace(settings, micro_batch=2), 6), whole, atol=1e-8)
+
+
+@pytest.mark.slow  # torch.compile calls a C++ compiler for a minute or more
+@pytest.mark.timeout(1200)
+@pytest.mark.parametrize("page", ["stylegan2_tiny", "r3gan_tiny"])
+def test_compiled_penalties_train_as_the_others_do(page: str) -> None:
+    """Two rounds through everything, augmentation and projection included."""
+    option = {"stylegan2_tiny": "compile_r1", "r3gan_tiny": "compile_penalties"}[page]
+    states = []
+    for value in ("false", "true"):
+        settings = load_config(page, [f"game.{option}={value}", "game.augment={type: ada, p: 0.7}", "ema.decay=0.5", "ema.half_life=null"])
+        states.append(played(shrink(settings.config, batch_size=4, precision="fp64"), 2))
+    assert_same(states[1], states[0], atol=1e-9)

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from biggan_scale.losses.penalties import finite_difference, slope_excess, squared_gradient
+from biggan_scale.losses.penalties import finite_difference, slope_excess, squared_gradient, squared_gradient_of
 
 
 class Quadratic(nn.Module):
@@ -73,3 +73,35 @@ def test_slope_excess_is_the_closed_form_and_has_a_derivative_where_there_is_no_
     torch.testing.assert_close(flat, torch.ones(5, dtype=torch.float64))
     flat.sum().backward()
     assert D.A.grad.isfinite().all()
+
+
+def deep_network() -> nn.Module:
+    torch.manual_seed(0)
+    return nn.Sequential(nn.Conv2d(3, 4, 3, padding=1), nn.Softplus(), nn.Flatten(), nn.Linear(64, 1), nn.Flatten(0)).double()
+
+
+def gradients(D: nn.Module, penalty: Tensor) -> list[Tensor]:
+    return list(torch.autograd.grad(penalty.sum(), [p for p in D.parameters() if p.ndim > 1]))
+
+
+def test_the_functional_form_is_the_same_bit_for_bit_and_so_are_its_gradients() -> None:
+    D, images = deep_network(), torch.randn(3, 3, 4, 4, dtype=torch.float64)
+    x = images.clone().requires_grad_()
+    expected, (found, scores) = squared_gradient(D(x), x), squared_gradient_of(D, images)
+    assert torch.equal(found, expected) and torch.equal(scores, D(images))
+    assert all(torch.equal(a, b) for a, b in zip(gradients(D, found), gradients(D, expected), strict=True))
+    again = squared_gradient_of(D, images)[1]
+    torch.testing.assert_close(gradients(D, again)[0], gradients(D, D(images))[0])  # a loss of the scores trains as ever
+
+
+@pytest.mark.slow  # torch.compile takes half a minute, without a C++ compiler
+def test_only_the_functional_form_can_be_compiled() -> None:
+    D, images = deep_network(), torch.randn(3, 3, 4, 4, dtype=torch.float64)
+    compiled = torch.compile(lambda x: squared_gradient_of(D, x)[0], backend="aot_eager")(images)
+    expected = squared_gradient_of(D, images)[0]
+    torch.testing.assert_close(compiled, expected)
+    for a, b in zip(gradients(D, compiled), gradients(D, expected), strict=True):
+        torch.testing.assert_close(a, b)
+    x = images.clone().requires_grad_()
+    with pytest.raises(RuntimeError, match="double backward"):  # the day it does not, one form will do
+        gradients(D, squared_gradient(torch.compile(D, backend="aot_eager")(x), x))
