@@ -18,7 +18,7 @@ SET_ASIDE = "BAD_"
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """A checkpoint directory. `problem`: why it cannot be resumed from, as far as names and sizes tell; empty if it can."""
+    """A checkpoint directory. `problem`: why it cannot be resumed from; empty if it can."""
 
     name: str
     manifest: Mapping[str, Any]
@@ -103,7 +103,7 @@ def _checkpoints(folder: Path) -> list[Checkpoint]:
 
 def _checkpoint(path: Path) -> Checkpoint:
     try:
-        problem = checkpoint.problem_of(path, deep=False)
+        problem = checkpoint.problem_of(path)
     except CheckpointError as error:  # of a newer version
         problem = str(error)
     manifest = None if problem else json_object(path / checkpoint.MANIFEST)
