@@ -22,12 +22,13 @@ from torch import Tensor, nn
 
 from biggan_scale.config import ConfigError, ImageSpec, Part, build, part
 from biggan_scale.dist.seeds import Noise
-from biggan_scale.games.base import Batch, Clock, Draw, Game, Move, Terms, full_precision
+from biggan_scale.games.base import Batch, Clock, Draw, Move, Terms, full_precision
+from biggan_scale.games.regularised import Regularised, RegularisedConfig, Seen
 from biggan_scale.losses.adversarial import LOSSES
 
 
 @dataclass(frozen=True)
-class Config:
+class Config(RegularisedConfig):
     generator: Part = part("networks", "Generator")  # G: latent vectors to images
     encoder: Part = part("networks", "Encoder")  # E: images to latent vectors
     discriminator: Part = part("networks", "JointDiscriminator")  # D: images and latent vectors to scores
@@ -39,11 +40,12 @@ class Config:
     TINY: ClassVar[dict[str, int]] = {}
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if self.d_steps < 1:
             raise ValueError(f"d_steps {self.d_steps} must be at least 1")
 
 
-class Bigan(Game):
+class Bigan(Regularised):
     def __init__(self, config: Config, spec: ImageSpec) -> None:
         super().__init__(config, spec)
         if spec.num_classes:
@@ -74,7 +76,9 @@ class Bigan(Game):
         draw = {} if move.player == "E" else self.latents(noise)
         if move.player != "G" and self.E.is_stochastic:
             draw["eps"] = noise.normal(self.prior.dim)
-        return draw
+        if move.player == "D":
+            return draw | self.augment_draws(noise, "real", "fake") | self.consistency_draws(noise)
+        return draw | self.augment_draws(noise, "fake" if move.player == "G" else "real")
 
     def loss(self, move: Move, batch: Batch, draw: Draw) -> Terms:
         match move.player:
@@ -87,24 +91,38 @@ class Bigan(Game):
 
     def discriminator_loss(self, batch: Batch, draw: Draw) -> Terms:
         with torch.no_grad():
-            fake, code = self.generate(draw), self.encode(batch.images, draw)
-        scores = self.pair_scores(torch.cat([self.as_generated(batch.images), fake]), torch.cat([code, draw["z"]]))
+            generated, code = self.generate(draw), self.encode(batch.images, draw)
+        real_view, fake_view = self.real_view(batch, draw), self.view(generated, draw.get("augment_fake"))
+        scores = self.pair_scores(torch.cat([real_view, fake_view]), torch.cat([code, draw["z"]]))
         loss: dict[str, Tensor] = {}
         watch: dict[str, Tensor] = {}
         for name, score in scores.items():
             of_real, of_fake = score.chunk(2)
             loss |= {f"real_{name}": self.objective.real(of_real).mean(), f"fake_{name}": self.objective.fake(of_fake).mean()}
             watch |= {f"score_real_{name}": of_real.mean(), f"score_fake_{name}": of_fake.mean()}
-        return Terms(loss, watch)
+        of_real, of_fake = together(scores).chunk(2)
+        real = Seen(real_view, of_real, lambda view: together(self.pair_scores(view, code)))
+        fake = Seen(fake_view, of_fake, lambda view: together(self.pair_scores(view, draw["z"])))
+        return self.regularised(Terms(loss, watch), real, fake, draw)
 
     def generator_loss(self, draw: Draw) -> Terms:
-        scores = self.pair_scores(self.generate(draw), draw["z"])
+        scores = self.pair_scores(self.view(self.generate(draw), draw.get("augment_fake")), draw["z"])
         return Terms({name: self.objective.generator(score).mean() for name, score in scores.items()})
 
     def encoder_loss(self, batch: Batch, draw: Draw) -> Terms:
         """E wants its pairs taken for G's. The losses on offer are symmetric: to change sides is to turn the sign of the score."""
-        scores = self.pair_scores(self.as_generated(batch.images), self.encode(batch.images, draw))
+        scores = self.pair_scores(self.real_view(batch, draw), self.encode(batch.images, draw))
         return Terms({name: self.objective.generator(-score).mean() for name, score in scores.items()})
+
+    def real_view(self, batch: Batch, draw: Draw) -> Tensor:
+        """The real images as D sees them. E always sees them as they are."""
+        return self.view(self.as_generated(batch.images), draw.get("augment_real"))
+
+    def seen_spec(self) -> ImageSpec:
+        return self.generated_spec()
+
+    def scores(self, images: Tensor, labels: Tensor | None) -> None:
+        """D judges pairs."""
 
     def pair_scores(self, images: Tensor, z: Tensor) -> dict[str, Tensor]:
         return {name: full_precision(score) for name, score in self.D(images, z).items()}
@@ -118,3 +136,8 @@ class Bigan(Game):
 
     def reconstruct(self, images: Tensor) -> tuple[Tensor, Tensor]:
         return self.as_generated(images), self.generate({"z": self.E(images)})
+
+
+def together(scores: dict[str, Tensor]) -> Tensor:
+    """(B,): the sum of several scores."""
+    return torch.stack(list(scores.values())).sum(0)

@@ -52,7 +52,7 @@ class Config(RegularisedConfig):
 
 class Progan(Regularised):
     def __init__(self, config: Config, spec: ImageSpec) -> None:
-        super().__init__(config, spec, seen=dataclasses.replace(spec, height=BOTTOM, width=BOTTOM))  # at first
+        super().__init__(config, spec)
         self.prior = build(config.prior, spec)
         self.G = build(config.generator, spec, self.prior.dim)
         self.D = build(config.discriminator, spec)
@@ -74,6 +74,9 @@ class Progan(Regularised):
         grown = growth(clock.nimg, self.config.hold_kimg * 1000, self.config.fade_kimg * 1000, self.G.num_blocks)
         self.G.grow(grown)
         self.D.grow(grown)
+
+    def seen_spec(self) -> ImageSpec:
+        return dataclasses.replace(self.spec, height=BOTTOM, width=BOTTOM)
 
     def latents(self, noise: Noise, labels: Tensor | None = None, truncation: float | None = None) -> Draw:
         draw = {"z": self.prior.sample(noise, truncation)}

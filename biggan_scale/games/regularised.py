@@ -6,8 +6,8 @@ consistency   D's score must not change under some transforms T of what it sees:
 lecam         D's scores are drawn towards the running means of the opposite ones (`losses/lecam.py`: 2104.03310)
 
 Such a game names the move of its D "D". It draws with `augment_draws` and `consistency_draws`, shows D `view`s, and lets `regularised`
-complete the terms of D's move. The running means are fed once a round, with the means over the global batch, so that neither ranks nor
-accumulation change them; the first rounds count alike, and the first of all is not pulled.
+complete the terms of D's move; where D has several scores, by their sum. The running means are fed once a round, with the means over
+the global batch, so that neither ranks nor accumulation change them; the first rounds count alike, and the first of all is not pulled.
 """
 
 from __future__ import annotations
@@ -54,8 +54,6 @@ class Seen(NamedTuple):
 
 
 class Regularised(Game):
-    """Args: seen: size and channels of the images that D sees, if not those of the data."""
-
     D: Any  # images (and labels) to scores
     augment: Any  # a component of `augment/`, or None
     consistency: Any  # the same
@@ -63,14 +61,18 @@ class Regularised(Game):
     mean_fake: Tensor
     rounds: Tensor
 
-    def __init__(self, config: Any, spec: ImageSpec, seen: ImageSpec | None = None) -> None:
+    def __init__(self, config: Any, spec: ImageSpec) -> None:
         super().__init__(config, spec)
-        self.augment = None if config.augment is None else build(config.augment, seen or spec)
-        self.consistency = None if config.consistency is None else build(config.consistency, seen or spec)
+        self.augment = None if config.augment is None else build(config.augment, self.seen_spec())
+        self.consistency = None if config.consistency is None else build(config.consistency, self.seen_spec())
         if config.lecam > 0:
             self.register_buffer("mean_real", torch.zeros(()))
             self.register_buffer("mean_fake", torch.zeros(()))
             self.register_buffer("rounds", torch.zeros(()))  # that the means are of
+
+    def seen_spec(self) -> ImageSpec:
+        """The images that D sees; the smallest, where their size changes."""
+        return self.spec
 
     def augment_draws(self, noise: Noise, *which: str) -> Draw:
         """For each of "real" and "fake": what `view` of them takes, as "augment_real" and "augment_fake"."""
@@ -105,7 +107,7 @@ class Regularised(Game):
         score = self.score(images, labels, uniforms)
         return squared_gradient(score, images), score
 
-    def scores(self, images: Tensor, labels: Tensor | None) -> Tensor:
+    def scores(self, images: Tensor, labels: Tensor | None) -> Tensor | None:
         return self.judge(images, labels)
 
     def regularised(self, terms: Terms, real: Seen, fake: Seen, draw: Draw) -> Terms:

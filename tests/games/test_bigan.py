@@ -13,6 +13,7 @@ from biggan_scale.config import ConfigError, load_config
 from biggan_scale.engine.loop import Engine, build_game
 from biggan_scale.games.base import Batch, Clock, Game, Move
 from biggan_scale.games.bigan import Bigan
+from biggan_scale.games.regularised import RegularisedConfig
 from biggan_scale.losses.adversarial import LOSSES
 from biggan_scale.nn import posterior
 from support.tiny import made_up_batch, shrink
@@ -70,6 +71,8 @@ class ToyBigan(Bigan):
         nn.Module.__init__(self)
         self.G, self.E, self.D = G, E, D
         self.objective = LOSSES["non_saturating"]
+        self.config = RegularisedConfig()
+        self.augment = self.consistency = None
 
 
 def fit_encoder(game: ToyBigan, cholesky: Tensor, latent_dim: int, steps: int) -> None:

@@ -26,6 +26,8 @@ PAGES = {
     "r3gan": ("r3gan_tiny",),
     "progan": ("progan_tiny",),
     "infogan": ("infogan_fashion_mnist32",),
+    "bigan": ("bigan_ali_emoji32",),
+    "bigbigan": ("bigbigan_emoji32",),
 }
 EVERYTHING = ("game.lecam=0.3", "game.lecam_decay=0.6", "game.augment={type: diffaugment}")
 CONSISTENT = ("game.consistency={type: diffaugment, transforms: [flip, translation]}",)
@@ -55,7 +57,7 @@ def test_nothing_is_added_that_is_not_asked_for(name: str) -> None:
     assert not [key for key in draw if key.startswith(("augment", "consistency"))]
 
 
-@pytest.mark.parametrize("name", [name for name in PAGES if name != "infogan"])  # whose D has batch norm
+@pytest.mark.parametrize("name", ["gan", "stylegan2", "r3gan", "progan"])  # the others have batch norm
 def test_neither_accumulation_nor_a_resume_changes_what_they_do(name: str, tmp_path: Path) -> None:
     settings = config(name, *EVERYTHING, *CONSISTENT)
     whole = played(settings, 3)
@@ -94,6 +96,7 @@ def test_consistency_is_the_squared_change_of_the_score(name: str) -> None:
     slope = torch.randn(batch.images[0].numel(), dtype=torch.float64)
     linear = lambda view, labels=None: view.flatten(1) @ slope  # noqa: E731
     game.judge = linear
+    game.pair_scores = lambda view, z: {"xz": linear(view)}
     if name == "infogan":
         game.D.features, game.D.score = lambda x: x.flatten(1), lambda x: x @ slope
         game.Q.forward = lambda features: (features[:, : game.Q.sizes[0]], [features[:, :k] for k in game.Q.sizes[1:]])
@@ -116,6 +119,7 @@ def test_lecam_pulls_by_the_means_of_earlier_rounds(name: str) -> None:
     # The first two count alike, then the newest 0.4.
     assert float(game.mean_real) == pytest.approx(0.6 * 2 + 0.4 * 5) and float(game.mean_fake) == pytest.approx(0.6 * -0.5 + 0.4 * 1)
     game.judge = lambda view, labels: 2 + 0 * view.flatten(1).sum(1)
+    game.pair_scores = lambda view, z: {"xz": game.judge(view, None) / 2, "x": game.judge(view, None) / 2}
     if name == "infogan":
         game.D.score = lambda features: 2 + 0 * features.sum(1)
     found, _ = terms_of_D(game, batch)
@@ -136,7 +140,8 @@ def test_D_sees_augmented_images_only_and_G_learns_through_them(name: str) -> No
     for move in game.moves(Clock()):
         draw = game.draw(move, batch, Noise(0, batch.positions, move.name, dtype=torch.float64))
         total = torch.stack(list(game.loss(move, batch, draw).loss.values())).sum()
-    total.backward()
+        if move.name == "G":
+            total.backward()
     assert any(p.grad is not None and p.grad.abs().sum() > 0 for p in game.G.parameters())
     between = seen.pop(2) if name == "progan" else None
     assert len(seen) >= 2 and (between is None or between.requires_grad)
@@ -158,3 +163,10 @@ def test_what_makes_no_sense_is_refused() -> None:
         load_config("stylegan2_tiny", ["game.lecam_decay=1"])
     with pytest.raises(ConfigError, match="4 x 4 px are too small"):
         build_game(load_config("progan_tiny", ["game.augment={type: ada}"]).config, CPU)
+
+
+def test_a_round_in_which_D_rests_steers_nothing() -> None:
+    settings = shrink(load_config("latent_regressor_fashion_mnist32", ["game.generator_kimg=0", *EVERYTHING]).config, batch_size=4)
+    engine = Engine(settings, CPU)
+    play(engine, 1)
+    assert float(engine.game.rounds) == 0
