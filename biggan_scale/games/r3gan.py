@@ -19,6 +19,7 @@ from biggan_scale.dist.seeds import Noise
 from biggan_scale.games.base import Batch, Clock, Draw, Move, Terms
 from biggan_scale.games.regularised import Regularised, RegularisedConfig, Seen
 from biggan_scale.losses import relativistic
+from biggan_scale.losses.penalties import finite_difference
 
 
 @dataclass(frozen=True)
@@ -27,6 +28,7 @@ class Config(RegularisedConfig):
     discriminator: Part = part("networks", "Discriminator")  # D: images (and labels) to scores
     prior: Part = part("latent")  # the distribution of z
     compile_penalties: bool = False  # R1 and R2 through torch.compile, which needs minutes once, and on a CPU a C++ compiler
+    sigma: float | None = None  # estimate R1 and R2 by the difference over a step of this size; null: differentiate twice
     gamma: float = 1.0  # weight of R1 and of R2 (the paper: 0.01 to 0.05 on CIFAR-10, 150 at the start on FFHQ 256)
 
     PLAYERS: ClassVar[tuple[str, ...]] = ("D", "G")
@@ -36,6 +38,10 @@ class Config(RegularisedConfig):
         super().__post_init__()
         if self.gamma < 0:
             raise ValueError(f"gamma {self.gamma} must not be negative")
+        if self.sigma is not None and self.sigma <= 0:
+            raise ValueError(f"sigma {self.sigma} must be above 0, or null")
+        if self.sigma and self.compile_penalties:
+            raise ValueError("sigma estimates the penalties that compile_penalties compiles: one of them")
 
 
 class R3gan(Regularised):
@@ -63,7 +69,11 @@ class R3gan(Regularised):
 
     def draw(self, move: Move, batch: Batch, noise: Noise) -> Draw:
         draw = self.latents(noise, batch.labels) | self.augment_draws(noise, "real", "fake")
-        return draw | self.consistency_draws(noise) if move.player == "D" else draw
+        if move.player == "G":
+            return draw
+        draw |= self.consistency_draws(noise)
+        steps = ("step_real", "step_fake") if self.config.sigma else ()
+        return draw | {name: noise.normal(*batch.images.shape[1:]) for name in steps}
 
     def loss(self, move: Move, batch: Batch, draw: Draw) -> Terms:
         return self.discriminator_loss(batch, draw) if move.player == "D" else self.generator_loss(batch, draw)
@@ -71,8 +81,8 @@ class R3gan(Regularised):
     def discriminator_loss(self, batch: Batch, draw: Draw) -> Terms:
         with torch.no_grad():
             generated = self.generate(draw)
-        r1, real = self.sloped(batch.images, draw.get("y"), draw.get("augment_real"))
-        r2, fake = self.sloped(generated, draw.get("y"), draw.get("augment_fake"))
+        r1, real = self.sloped(batch.images, draw, "real")
+        r2, fake = self.sloped(generated, draw, "fake")
         terms = Terms(
             {
                 "adversarial": relativistic.discriminator(real.score, fake.score).mean(),
@@ -83,9 +93,15 @@ class R3gan(Regularised):
         )
         return self.regularised(terms, real, fake, draw)
 
-    def sloped(self, images: Tensor, labels: Tensor | None, uniforms: Tensor | None) -> tuple[Tensor, Seen]:
+    def sloped(self, images: Tensor, draw: Draw, which: str) -> tuple[Tensor, Seen]:
         """The mean squared norm of the gradient of D's score by the images, and what D has seen."""
-        squared, score = self.penalised(images, labels, uniforms)
+        labels, uniforms = draw.get("y"), draw.get(f"augment_{which}")
+        if self.config.sigma:
+            score = self.score(images, labels, uniforms)
+            moved = self.score(images + self.config.sigma * draw[f"step_{which}"], labels, uniforms)
+            squared = finite_difference(score, moved, self.config.sigma)
+        else:
+            squared, score = self.penalised(images, labels, uniforms)
         view = images if self.consistency is None else self.view(images, uniforms)  # nothing else asks for it
         return squared.mean(), Seen(view, score, lambda view: self.judge(view, labels))
 

@@ -69,6 +69,8 @@ class Config(RegularisedConfig):
                 raise ValueError(f"{name} {getattr(self, name)} must be in [0, 1]")
         if self.r1_sigma is not None and self.r1_sigma <= 0:
             raise ValueError(f"r1_sigma {self.r1_sigma} must be above 0, or null")
+        if self.r1_sigma and self.compile_r1:
+            raise ValueError("r1_sigma estimates the penalty that compile_r1 compiles: one of them")
         if self.magnitude_kimg <= 0:
             raise ValueError(f"magnitude_kimg {self.magnitude_kimg} must be above 0")
         if min(self.blur.from_, self.blur.to) < 0 or "rounds" in (self.blur.start.unit, self.blur.end.unit):

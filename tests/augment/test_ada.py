@@ -16,6 +16,7 @@ from biggan_scale.augment.draws import Draws
 from biggan_scale.augment.warp import SYM6, rotation, scaling, translation, warp
 from biggan_scale.config import ConfigError, ImageSpec
 from biggan_scale.export.importers import _persistent
+from biggan_scale.losses.penalties import squared_gradient
 
 SPEC = ImageSpec(16, 16, 3, 0)
 EVERYTHING = dict.fromkeys([*NUM_DRAWS, "noise"], 1.0)
@@ -194,3 +195,31 @@ def test_what_cannot_be_augmented_is_said() -> None:
         Ada(Config(), ImageSpec(16, 16, 4, 0))
     with pytest.raises(ValueError, match=r"color 2\.0 must be in"):
         Config(color=2.0)
+
+
+def test_r1_through_all_transforms_is_that_of_finite_differences() -> None:
+    """By the images, every pixel moved alone; and by a weight of D."""
+    torch.manual_seed(0)
+    ada, x = Ada(Config(**(EVERYTHING | {"p": 1.0})), SPEC).double(), images(1)
+    uniforms = torch.rand(1, ada.num_draws, dtype=torch.float64)
+    D = torch.nn.Sequential(
+        torch.nn.Flatten(), torch.nn.Linear(768, 4), torch.nn.Tanh(), torch.nn.Linear(4, 1), torch.nn.Flatten(0)
+    ).double()
+
+    def r1() -> torch.Tensor:
+        y = x.clone().requires_grad_()
+        return squared_gradient(D(ada(y, uniforms)), y).sum()
+
+    steps = 1e-5 * torch.eye(768, dtype=torch.float64).view(768, 3, 16, 16)
+    with torch.no_grad():
+        ends = [D(ada(x + sign * steps, uniforms.expand(768, -1))) for sign in (1, -1)]
+    torch.testing.assert_close(r1(), ((ends[0] - ends[1]) / 2e-5).square().sum(), rtol=1e-6, atol=0)
+    weight, h = D[1].weight, 1e-6
+    r1().backward()
+    for index in ((0, 5), (3, 700)):
+        moved = []
+        for sign in (1, -1):
+            weight.data[index] += sign * h
+            moved.append(float(r1().detach()))
+            weight.data[index] -= sign * h
+        assert (moved[0] - moved[1]) / (2 * h) == pytest.approx(float(weight.grad[index]), rel=1e-5, abs=1e-8)

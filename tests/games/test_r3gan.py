@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import dataclasses
+
 import pytest
 import torch
 
@@ -8,7 +10,7 @@ from biggan_scale.dist.seeds import Noise
 from biggan_scale.engine.loop import build_game
 from biggan_scale.games.base import Clock
 from biggan_scale.losses import relativistic
-from support.tiny import made_up_batch, shrink
+from support.tiny import assert_same, made_up_batch, played, shrink
 
 
 def test_pairing_is_softplus_of_the_difference() -> None:
@@ -36,6 +38,36 @@ def test_terms_of_a_linear_discriminator_are_the_closed_forms() -> None:
     torch.testing.assert_close(game.loss(G, batch, draw).loss["adversarial"], torch.nn.functional.softplus(real - fake).mean())
 
 
-def test_a_negative_gamma_is_refused() -> None:
-    with pytest.raises(ConfigError, match=r"gamma -1\.0 must not be negative"):
-        load_config("r3gan_tiny", ["game.gamma=-1"])
+def test_penalties_by_finite_differences_are_exact_on_a_linear_discriminator() -> None:
+    """The estimate of |a|^2 over a step e is <a, e>^2, whatever the size of the step; real and generated images have their own."""
+    overrides = ["game.gamma=2", "game.sigma=0.1", "game.augment=null"]
+    config = shrink(load_config("r3gan_tiny", overrides).config, precision="fp64", batch_size=4)
+    game, batch = build_game(config, torch.device("cpu")).double(), made_up_batch(config, 0, 4, torch.float64)
+    slope = torch.randn(3 * 32 * 32, dtype=torch.float64)
+    game.judge = lambda view, labels: view.flatten(1) @ slope  # type: ignore[assignment]
+    D, G = game.moves(Clock())
+    draw = game.draw(D, batch, Noise(0, batch.positions, "D", dtype=torch.float64))
+    terms = game.loss(D, batch, draw).loss
+    for name, step in (("r1", "step_real"), ("r2", "step_fake")):
+        torch.testing.assert_close(terms[name], (draw[step].flatten(1) @ slope).square().mean())
+    assert not torch.equal(draw["step_real"], draw["step_fake"])
+    assert not [name for name in game.draw(G, batch, Noise(0, batch.positions, "G")) if name.startswith("step")]
+
+
+def test_accumulation_is_neutral_to_finite_differences() -> None:
+    config = shrink(load_config("r3gan_tiny", ["game.sigma=0.1"]).config, precision="fp64", batch_size=4)
+    assert_same(played(dataclasses.replace(config, micro_batch=2), 2), played(config, 2), atol=1e-8)
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        (["game.gamma=-1"], r"gamma -1\.0 must not be negative"),
+        (["game.sigma=0"], r"sigma 0\.0 must be above 0"),
+        (["game.sigma=1", "game.compile_penalties=true"], "one of them"),
+    ],
+    ids=str,
+)
+def test_what_makes_no_sense_is_refused(overrides: list[str], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        load_config("r3gan_tiny", overrides)
