@@ -70,9 +70,10 @@ def measure(args: argparse.Namespace) -> dict[str, Any]:
     ways: dict[str, Callable[[], Tensor]] = {
         "eager": eager,
         "functional": functional,
-        "compiled": torch.compile(functional),
         "finite_difference": lambda: finite_difference(score(images), score(images + SIGMA * step), SIGMA),
     }
+    if args.compile:
+        ways["compiled"] = torch.compile(functional)
 
     def gradients(way: str) -> dict[str, Tensor]:
         game.D.zero_grad(set_to_none=True)
@@ -80,8 +81,10 @@ def measure(args: argparse.Namespace) -> dict[str, Any]:
         return {name: p.grad.clone() for name, p in game.D.named_parameters() if p.grad is not None}
 
     expected = gradients("eager")
+    differences = {"functional": largest_difference(gradients("functional"), expected)}
     before, wall = cpu_s(), time.perf_counter()
-    differences = {way: largest_difference(gradients(way), expected) for way in ("functional", "compiled")}
+    if args.compile:
+        differences["compiled"] = largest_difference(gradients("compiled"), expected)
     first_call = {"cpu_s": round(cpu_s() - before, 1), "wall_s": round(time.perf_counter() - wall, 1)}
     seconds: dict[str, list[float]] = {way: [] for way in ways}
     for _ in range(args.rounds):
@@ -95,7 +98,7 @@ def measure(args: argparse.Namespace) -> dict[str, Any]:
         "eager / way": {
             way: round(statistics.median(e / t for e, t in zip(seconds["eager"], seconds[way], strict=True)), 3) for way in ways
         },
-        "first_call": first_call,
+        "first_call": first_call if args.compile else None,
         "largest difference of gradients": differences,
         "batch": args.batch,
         "config": args.config,
@@ -124,6 +127,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--batch", type=int, default=16, help="images (default 16)")
     parser.add_argument("--threads", type=int, default=torch.get_num_threads(), help="of torch (default: all cores)")
     parser.add_argument("--rounds", type=int, default=5, help="times that each way is timed (default 5)")
+    parser.add_argument("--compile", action=argparse.BooleanOptionalAction, default=True, help="compile as well (default)")
     parser.add_argument("overrides", metavar="key=value", nargs="*", help="settings over the page's")
     return parser.parse_intermixed_args()
 

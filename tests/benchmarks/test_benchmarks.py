@@ -61,11 +61,9 @@ def test_saving_compares_the_two_ways() -> None:
     assert found["ratio"] == pytest.approx(found["stall_s synchronous"] / found["stall_s beside"], rel=0.2)
 
 
-@pytest.mark.slow  # torch.compile calls a C++ compiler for a minute or more
-@pytest.mark.timeout(1200)
-def test_penalty_compares_four_ways_to_one_gradient() -> None:
+def test_penalty_compares_ways_to_one_gradient() -> None:
     small = ["game.generator.channel_base=128", "game.discriminator.channel_base=128", "data.resolution=8", "game.augment=null"]
-    found = json.loads(run(ROOT / "benchmarks/penalty.py", "--batch", "4", "--rounds", "1", "--threads", "1", *small, cwd=ROOT))
-    assert found["cpu_s"].keys() == {"eager", "functional", "compiled", "finite_difference"}
-    assert found["largest difference of gradients"]["functional"] == 0 < found["first_call"]["cpu_s"]
-    assert found["largest difference of gradients"]["compiled"] < 1e-3
+    options = ["--no-compile", "--batch", "4", "--rounds", "1", "--threads", "1"]
+    found = json.loads(run(ROOT / "benchmarks/penalty.py", *options, *small, cwd=ROOT))
+    assert found["cpu_s"].keys() == {"eager", "functional", "finite_difference"}
+    assert found["largest difference of gradients"] == {"functional": 0}

@@ -245,6 +245,6 @@ def test_compiled_penalties_train_as_the_others_do(page: str) -> None:
     option = {"stylegan2_tiny": "compile_r1", "r3gan_tiny": "compile_penalties"}[page]
     states = []
     for value in ("false", "true"):
-        settings = load_config(page, [f"game.{option}={value}", "game.augment={type: ada, p: 0.7}", "ema.decay=0.5", "ema.half_life=null"])
+        settings = load_config(page, [f"game.{option}={value}", "game.augment={type: ada, p: 0.7}"])
         states.append(played(shrink(settings.config, batch_size=4, precision="fp64"), 2))
     assert_same(states[1], states[0], atol=1e-9)
