@@ -39,10 +39,12 @@ main() {
   show biggan-scale status "$RUN"
   python - "$RUN" <<'PYTHON'
 import json, sys
+from biggan_scale.engine.log import OF_THE_MACHINE
 before, after = ([json.loads(line) for line in open(f"{sys.argv[1]}/{name}.jsonl")] for name in ("metrics_before_kill", "metrics"))
 assert [record["nimg"] for record in after] == sorted({record["nimg"] for record in after})
 for record in before + after:
-    del record["img_per_s"]
+    for name in OF_THE_MACHINE:
+        record.pop(name, None)
 assert before == after[: len(before)], "a record before the kill was not repeated"
 last = before[-1]
 print(f"The resumed run repeated what was lost: at {last['nimg']} images D/loss {last['D/loss']} and G/loss {last['G/loss']}, as before the kill.")

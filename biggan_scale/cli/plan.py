@@ -67,7 +67,7 @@ def describe(plan: Plan) -> str:
         share = "what a convolution reaches here" if plan.device == "cpu" else f"{UTILISATION:.0%} of the peak of {plan.device}"
         lines["speed"] = f"at most {plan.img_per_s:,.0f} img/s, if all FLOPs ran at {share}: an assumption"
     if plan.seconds is not None:
-        lines["time"] = f"at least {plan.seconds / 3600:,.1f} h, at that speed"
+        lines["time"] = f"at least {span(plan.seconds)}, at that speed"
     return "\n".join(f"{name:12} {text}" for name, text in lines.items())
 
 
@@ -79,6 +79,14 @@ def shortage(plan: Plan) -> str:
     if not plan.max_micro_batch:
         return f"{has}: not even micro_batch=1 fits"
     return f"{has}: set micro_batch={plan.max_micro_batch} ({plan.micro_batch * plan.num_micro // plan.max_micro_batch} x accumulation)"
+
+
+def span(seconds: float) -> str:
+    """A time in the largest unit it has one of."""
+    for unit, length in (("d", 86_400), ("h", 3600), ("min", 60)):
+        if seconds >= length:
+            return f"{seconds / length:,.1f} {unit}"
+    return f"{seconds:.0f} s"
 
 
 def _size(count: float) -> str:

@@ -19,6 +19,9 @@ from torch import Tensor
 
 from biggan_scale.engine.run_dir import records
 
+# What a record says of the machine. The rest follows from the config and the images seen, and is the same after a resume.
+OF_THE_MACHINE = ("img_per_s", "ranks/skew")
+
 
 class Log:
     """Args:

