@@ -85,7 +85,7 @@ class Stylegan2(Regularised):
         self.prior = build(config.prior, spec)
         self.G = build(config.generator, spec, self.prior.dim)
         self.D = build(config.discriminator, spec)
-        self.penalised = torch.compile(self.slope) if config.compile_r1 else self.slope
+        self.penalised = torch.compile(self.squared_slope) if config.compile_r1 else self.squared_slope
         self.seen = BatchMean(len(self.G.w_avg) + len(self.G.magnitudes))
         self.register_buffer("path_mean", torch.zeros(()))
         self.before_round(Clock())
@@ -168,8 +168,12 @@ class Stylegan2(Regularised):
             moved = self.score(batch.images + self.config.r1_sigma * draw["step"], batch.labels, uniforms)
             penalty = finite_difference(self.score(batch.images, batch.labels, uniforms), moved, self.config.r1_sigma)
         else:
-            penalty, _ = self.penalised(batch.images, batch.labels, uniforms)
+            penalty = self.penalised(batch.images, batch.labels, uniforms)
         return Terms({"r1": self.config.r1 / 2 * move.every * penalty.mean()}, {"gradient": penalty.mean().sqrt()})
+
+    def squared_slope(self, images: Tensor, labels: Tensor | None, uniforms: Tensor | None) -> Tensor:
+        """(B,): R1 alone. Compiled with the scores it would give D's last bias a gradient of 0, and so a step, instead of none."""
+        return self.slope(images, labels, uniforms)[0]
 
     def generator_loss(self, draw: Draw) -> Terms:
         w = self.G.mapping(draw["z"], draw.get("y"))

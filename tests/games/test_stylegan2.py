@@ -239,12 +239,23 @@ def test_p_moves_with_the_signs_of_real_scores_and_a_resume_between_adjustments_
 
 @pytest.mark.slow  # torch.compile calls a C++ compiler for a minute or more
 @pytest.mark.timeout(1200)
-@pytest.mark.parametrize("page", ["stylegan2_tiny", "r3gan_tiny"])
-def test_compiled_penalties_train_as_the_others_do(page: str) -> None:
-    """Two rounds through everything, augmentation and projection included."""
-    option = {"stylegan2_tiny": "compile_r1", "r3gan_tiny": "compile_penalties"}[page]
-    states = []
+@pytest.mark.parametrize(("page", "option", "name"), [("stylegan2_tiny", "compile_r1", "D_r1"), ("r3gan_tiny", "compile_penalties", "D")])
+def test_compiled_penalties_have_the_terms_and_gradients_of_the_others(page: str, option: str, name: str) -> None:
+    """Through augmentation, minibatch deviation and projection."""
+    found = []
     for value in ("false", "true"):
-        settings = load_config(page, [f"game.{option}={value}", "game.augment={type: ada, p: 0.7}"])
-        states.append(played(shrink(settings.config, batch_size=4, precision="fp64"), 2))
-    assert_same(states[1], states[0], atol=1e-9)
+        changes = [f"game.{option}={value}", "game.augment={type: ada, p: 0.7}", "game.discriminator.mbstd_group=2"]
+        settings = shrink(load_config(page, changes).config, batch_size=4, precision="fp64")
+        subject, batch = Engine(settings, CPU).game, a_batch(settings)
+        move = named(subject, name)
+        subject.D.requires_grad_(True)
+        draw = subject.draw(move, batch, Noise(0, batch.positions, name, dtype=torch.float64))
+        terms = subject.loss(move, batch, draw).loss
+        torch.stack(list(terms.values())).sum().backward()
+        gradients = {f"grad/{key}": p.grad for key, p in subject.D.named_parameters() if p.grad is not None}
+        found.append({key: value.detach() for key, value in terms.items()} | gradients)
+    assert found[0].keys() == found[1].keys() and len(found[0]) > 10
+    for key, expected in found[0].items():
+        torch.testing.assert_close(
+            found[1][key], expected, rtol=0, atol=1e-9 * float(expected.abs().max()), msg=lambda m, k=key: f"{k}: {m}"
+        )
