@@ -52,7 +52,7 @@ def preemption(partition: str, mode: str, grace_s: str) -> Iterator[Finding]:
     else:
         yield GOOD, f"partition {partition}: PreemptMode={mode}; a preempted job is requeued"
     if grace_s == "0":
-        yield NOTE, f"partition {partition}: GraceTime=0; a preempted run has no time to save: make checkpoint.every short"
+        yield NOTE, f"partition {partition}: GraceTime=0; a preempted run has KillWait to save"
     else:
         yield GOOD, f"partition {partition}: GraceTime {grace_s} s, in which a preempted run saves"
 

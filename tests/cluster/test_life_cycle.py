@@ -95,6 +95,18 @@ def test_preempted_where_the_site_cancels_a_job_is_quicker(undisturbed: str, tmp
         assert run.final_sha256() == undisturbed
 
 
+@pytest.mark.slow  # another cluster of its own
+def test_preempted_without_grace_saves_before_it_is_killed(undisturbed: str, tmp_path_factory: pytest.TempPathFactory) -> None:
+    for cluster in start(tmp_path_factory.mktemp("graceless"), SLURM_LOCAL_GRACE="0"):
+        run = cluster.submit("preempted", hold_at=("round-3",))
+        run.wait_held("round-3")
+        preempt(run, "-N2")
+        run.wait_ended("COMPLETED")
+        assert [(end["kind"], end["action"]) for end in run.ends()] == [("stopped", "leave"), ("complete", "finish")]
+        assert "requeued by Slurm; SIGTERM: saved at" in run.ends()[0]["reason"]
+        assert run.final_sha256() == undisturbed
+
+
 @pytest.mark.slow
 def test_cancelled_under_torchrun_stays_cancelled_and_has_saved(cluster: Cluster) -> None:
     cancel(cluster, "torchrun")

@@ -12,7 +12,7 @@ from launch.site import GOOD, NOTE
     ("mode", "grace_s", "kinds", "words"),
     [
         ("REQUEUE", "120", [GOOD, GOOD], "GraceTime 120 s, in which a preempted run saves"),
-        ("REQUEUE", "0", [GOOD, NOTE], "GraceTime=0; a preempted run has no time to save: make checkpoint.every short"),
+        ("REQUEUE", "0", [GOOD, NOTE], "GraceTime=0; a preempted run has KillWait to save"),
         ("CANCEL", "60", [NOTE, GOOD], "PreemptMode=CANCEL; a job that has not saved within GraceTime is ended for good"),
         ("GANG,SUSPEND", "60", [NOTE, GOOD], "PreemptMode=GANG,SUSPEND; a job stands still on its nodes"),
         ("OFF", "0", [GOOD], "its jobs are not preempted"),
