@@ -17,11 +17,11 @@ def test_a_signal_ends_an_evaluation_on_every_rank(cluster: Cluster, walk: Walk,
     walk.run.wait_ended("COMPLETED")
     cache, log = cluster.folder / f"cache-{signal}", cluster.folder / f"evaluate-{signal}.log"
     evaluate = f"{sys.executable} -m biggan_scale.cli evaluate {walk.run.run_dir} --data packaged:emoji64 --num 100000000 --json"
-    script = f"export BIGGAN_SCALE_CACHE={cache}; srun --kill-on-bad-exit=0 {evaluate}; echo srun: $?"
+    script = f"export BIGGAN_SCALE_CACHE={cache}; srun --kill-on-bad-exit=0 {evaluate}; echo ended with $?"
     told = cluster.run("sbatch", "--parsable", "-N2", "--ntasks-per-node", "1", "-o", log, "--wrap", script)
     wait(lambda: list(cache.glob("features/*.safetensors")), lambda: f"no images were generated: {log.read_text()}")
     cluster.run("scancel", f"--signal={signal}", told.stdout.strip())
-    wait(lambda: "srun: " in log.read_text(), lambda: f"it went on: {log.read_text()}")
-    assert "srun: 75" in log.read_text()
+    wait(lambda: "ended with" in log.read_text(), lambda: f"it went on: {log.read_text()}")
+    assert "ended with 75" in log.read_text()
     assert f"SIG{signal}: stopped before the end, and nothing was written" in log.read_text()
     assert not (walk.run.run_dir / "evaluations.jsonl").exists()
