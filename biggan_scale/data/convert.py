@@ -1,8 +1,8 @@
 """Any image file to the pixels of a data set, and these to the bytes that are stored.
 
-Policy, the same for every source: EXIF orientation is applied; 16 bits are scaled to 8; CMYK and palettes become RGB; colour
-profiles are ignored; transparency is laid on white, unless four channels are wanted, which keep it. Then the image is cut and
-resized on 8 bits, with antialiasing, by one of
+Policy, the same for every source: EXIF orientation is applied, where EXIF can be read; 16 bits are scaled to 8; CMYK and palettes
+become RGB; colour profiles are ignored, and like all that is said about an image they are not stored; transparency is laid on
+white, unless four channels are wanted, which keep it. Then the image is cut and resized on 8 bits, with antialiasing, by one of
 
     center  the largest centred part of the wanted shape
     wide    the same, on a black square as wide as it is (StyleGAN's center-crop-wide; ours cuts the source by its shape alone)
@@ -21,7 +21,7 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, UnidentifiedImageError
 
 from biggan_scale.data.decode import PIL_MODES, image_format, raw_header
 
@@ -29,6 +29,17 @@ READABLE = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF", "PPM")  # PIL's names; 
 FILTERS = {"lanczos": Image.Resampling.LANCZOS, "box": Image.Resampling.BOX, "bicubic": Image.Resampling.BICUBIC}
 CROPS = ("center", "wide", "adm", "none")
 EXTENSIONS = {"png": "png", "jpeg": "jpg", "webp": "webp", "raw": "npy"}
+ARRAY_MODES = {1: "L", 2: "LA", 3: "RGB", 4: "RGBA"}  # of a source's pixels, by their channels
+ORIENTATION = 0x0112  # EXIF's tag
+UPRIGHT = {  # what must be done to an image of each orientation but 1
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
 
 
 @dataclass(frozen=True)
@@ -82,7 +93,7 @@ def convert(source: bytes | NDArray[np.uint8], how: Conversion) -> Converted:
 def open_image(source: bytes | NDArray[np.uint8], max_pixels: int) -> Image.Image:
     """A PIL image of which only the header has been read. Raises: ValueError."""
     if isinstance(source, np.ndarray):
-        return Image.fromarray(source[:, :, 0] if source.shape[2] == 1 else source)
+        return _image_of(source)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # the limit below is ours
         try:
@@ -94,6 +105,13 @@ def open_image(source: bytes | NDArray[np.uint8], max_pixels: int) -> Image.Imag
     if image.width * image.height > max_pixels:
         raise ValueError(f"{_size(*image.size)} is more than {max_pixels} pixels; allow it with --max-pixels")
     return image
+
+
+def _image_of(pixels: NDArray[np.uint8]) -> Image.Image:
+    height, width, channels = pixels.shape
+    if channels not in ARRAY_MODES or not height * width:
+        raise ValueError(f"is an array of {height}x{width} pixels with {channels} channels; an image has pixels, with 1 to 4 channels")
+    return Image.frombytes(ARRAY_MODES[channels], (width, height), pixels.tobytes())  # a fifth faster than fromarray
 
 
 def is_grey(image: Image.Image) -> bool:
@@ -171,9 +189,20 @@ def _decoded(image: Image.Image) -> Image.Image:
     """The image as its EXIF orientation says it should be seen."""
     try:
         image.load()
-        return ImageOps.exif_transpose(image)
+        orientation = _orientation(image)
+        return image.transpose(UPRIGHT[orientation]) if orientation in UPRIGHT else image
     except Exception as error:  # as in `open_image`
         raise ValueError(f"does not decode: {error}") from error
+
+
+def _orientation(image: Image.Image) -> int:
+    """EXIF's; 1, upright, where it says nothing, or is damaged: the pixels are not worse for it."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            return int(image.getexif().get(ORIENTATION, 1))
+        except Exception:  # as in `open_image`
+            return 1
 
 
 def _scale_16_bit(image: Image.Image) -> Image.Image:
@@ -189,7 +218,7 @@ def _fits(image: Image.Image, source: bytes, how: Conversion) -> bool:
         and image.size == (how.width, how.height)
         and image.mode == PIL_MODES[how.channels]
         and "transparency" not in image.info
-        and image.getexif().get(0x0112, 1) == 1  # orientation
+        and _orientation(image) == 1
     )
 
 
@@ -200,6 +229,7 @@ def _size(width: int, height: int) -> str:
 def _encode(image: Image.Image, encode: str, quality: int) -> bytes:
     if encode == "raw":
         return raw_header(image.height, image.width, len(image.getbands())) + image.tobytes()
+    image.info.clear()  # of the source; Pillow would store its colour profile (PNG) and its comment (JPEG)
     buffer = io.BytesIO()
     if encode == "jpeg":
         image.save(buffer, "JPEG", quality=quality, subsampling=0)

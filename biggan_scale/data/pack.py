@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from biggan_scale.config.errors import ConfigError, DataError, EnvironmentFault
-from biggan_scale.data.convert import Conversion, convert, is_grey, open_image
+from biggan_scale.data.convert import Conversion, Converted, convert, is_grey, open_image
 from biggan_scale.data.index import DATASET_FILE, Dataset, Shard, file_sha256, write_atomically
 from biggan_scale.data.journal import Entry, Journal, read_journal
 from biggan_scale.data.order import permutation
@@ -96,11 +96,7 @@ class _Task(NamedTuple):
     label: int
 
 
-class _Made(NamedTuple):
-    """One sample that was converted."""
-
-    members: Members
-    upscaled: bool
+_Made = tuple[Members, bool]  # a sample that was converted, and whether it was enlarged
 
 
 def pack(
@@ -210,6 +206,8 @@ def unique_keys(samples: Sequence[Sample]) -> list[str]:
     Of names that differ in nothing else the extension stays: a.png and a.jpg become a_png and a_jpg.
     """
     keys = [_key(sample.name, with_extension=False) for sample in samples]
+    if len(set(keys)) == len(keys):
+        return keys
     count = Counter(keys)
     keys = [_key(sample.name, with_extension=True) if count[key] > 1 else key for sample, key in zip(samples, keys, strict=True)]
     first: dict[str, str] = {}
@@ -279,8 +277,9 @@ class _Part:
     def _pack_again(self, number: int, entry: Entry, results: Iterator[_Made | str]) -> None:
         writer = ShardWriter(self.out, UNLIMITED, UNLIMITED, first=number, prefix=self._prefix)
         for result in islice(results, entry.stop - entry.start):
-            if isinstance(result, _Made):
-                writer.add(result.members)
+            if not isinstance(result, str):
+                members, _ = result
+                writer.add(members)
         if writer.finish() != entry.shard:
             name = entry.shard.name if entry.shard else ""
             raise DataError(f"{self.out / name}: comes out differently now; the source has changed: pack it again from the beginning")
@@ -297,11 +296,12 @@ class _Part:
                     raise DataError(f"{self.source.path}: {task.name}: {result} (--on-error report leaves such samples out)")
                 since.skipped.append({"name": task.name, "reason": result})
             else:
-                if shard := writer.add(result.members):
+                members, is_upscaled = result
+                if shard := writer.add(members):
                     self.journal.add(since.entry(shard, place))
                     since = _SinceShard(place)
                 since.labels[task.label] += 1
-                since.num_upscaled += result.upscaled
+                since.num_upscaled += is_upscaled
             progress(place + 1, len(self.tasks))
         self.journal.add(since.entry(writer.finish(), len(self.tasks), is_last=True))
 
@@ -515,11 +515,15 @@ def _work(tasks: list[_Task]) -> list[_Made | str]:
 
 
 def _convert_chunk(source: Source, tasks: list[_Task], conversion: Conversion) -> list[_Made | str]:
-    results: list[_Made | str] = []
-    for name, key, label in tasks:
+    converted: list[Converted | str] = []
+    for task in tasks:
         try:
-            converted = convert(source.read(name), conversion)
-            results.append(_Made(members_of(key, converted.extension, converted.data, label), converted.upscaled))
+            converted.append(convert(source.read(task.name), conversion))
         except (OSError, ValueError) as error:
-            results.append(str(error))
-    return results
+            converted.append(str(error))
+    # In a loop of its own: between two runs of the codec, which empties the caches, writing headers takes twice as long.
+    return [result if isinstance(result, str) else _made(task, result) for task, result in zip(tasks, converted, strict=True)]
+
+
+def _made(task: _Task, converted: Converted) -> _Made:
+    return members_of(task.key, converted.extension, converted.data, task.label), converted.upscaled

@@ -16,25 +16,26 @@ from typing import BinaryIO, NamedTuple
 from biggan_scale.data.index import NO_LABEL, Shard, index_bytes, index_name, sync_directory, write_atomically
 
 END_OF_TAR = bytes(2 * tarfile.BLOCKSIZE)
+BLOCK_BYTES = 2**20  # written, and hashed, at a time
 
 
 class Members(NamedTuple):
     """A sample as it stands in a tar; made by whoever converts, so that the one writer has little to do."""
 
-    data: bytes
-    offset: int  # of the image in data
-    size: int  # of the image
+    header: bytes  # of the image's member
+    image: bytes
+    tail: bytes  # what fills the image's last block, and the member with the label
     label: int
     crc32: int  # of the image
 
 
 def members_of(key: str, extension: str, image: bytes, label: int) -> Members:
     header = _header(f"{key}.{extension}", len(image))
-    parts = [header, image, bytes(-len(image) % tarfile.BLOCKSIZE)]
+    tail = _padding(image)
     if label != NO_LABEL:
         text = b"%d" % label
-        parts += [_header(f"{key}.cls", len(text)), text.ljust(tarfile.BLOCKSIZE, b"\0")]
-    return Members(b"".join(parts), len(header), len(image), label, zlib.crc32(image))
+        tail += _header(f"{key}.cls", len(text)) + text + _padding(text)
+    return Members(header, image, tail, label, zlib.crc32(image))
 
 
 class ShardWriter:
@@ -57,21 +58,27 @@ class ShardWriter:
 
     def add(self, sample: Members) -> Shard | None:
         """Adds a sample. Returns the shard that was full without it, which is complete now."""
+        header, image, tail, label, crc32 = sample
+        num_bytes = len(header) + len(image) + len(tail)
         finished = None
-        if self._file and (self._size + len(sample.data) + len(END_OF_TAR) > self.max_bytes or len(self._rows) >= self.max_samples):
+        if self._file and (self._size + num_bytes + len(END_OF_TAR) > self.max_bytes or len(self._rows) >= self.max_samples):
             finished = self.finish()
         if self._file is None:
             self._begin()
-        self._rows.append((self._size + sample.offset, sample.size, sample.label, sample.crc32))
-        self._write(sample.data)
+        self._rows.append((self._size + len(header), len(image), label, crc32))
+        self._size += num_bytes
+        self._pending += (header, image, tail)
+        if self._size - self._size_written >= BLOCK_BYTES:
+            self._write()
         return finished
 
     def finish(self) -> Shard | None:
         """Completes the current shard, if one has begun."""
         if self._file is None:
             return None
-        self._write(END_OF_TAR)
-        self._file.flush()
+        self._pending.append(END_OF_TAR)
+        self._size += len(END_OF_TAR)
+        self._write()
         os.fsync(self._file.fileno())
         self._file.close()
         self._file = None
@@ -86,16 +93,25 @@ class ShardWriter:
     def _begin(self) -> None:
         self._name = f"{self.prefix}{self._number:05d}.tar"
         self._temporary = self.path / (self._name + ".tmp")
-        self._file = open(self._temporary, "wb", buffering=2**20)  # noqa: SIM115 - lives until `finish`
-        self._size = 0
+        self._file = open(self._temporary, "wb", buffering=0)  # noqa: SIM115 - lives until `finish`
+        self._pending: list[bytes] = []  # neither written nor hashed yet
+        self._size = self._size_written = 0
         self._sha256 = hashlib.sha256()
         self._rows: list[tuple[int, int, int, int]] = []  # offset, size, label, crc32
 
-    def _write(self, data: bytes) -> None:
+    def _write(self) -> None:
         assert self._file is not None
-        self._file.write(data)
+        data = memoryview(b"".join(self._pending))
+        self._pending.clear()
         self._sha256.update(data)
-        self._size += len(data)
+        self._size_written += len(data)
+        while data:
+            data = data[self._file.write(data) :]
+
+
+def _padding(content: bytes) -> bytes:
+    """What is missing to whole blocks."""
+    return bytes(-len(content) % tarfile.BLOCKSIZE)
 
 
 def _header_by_tarfile(name: str, size: int) -> bytes:

@@ -8,7 +8,7 @@ import zlib
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageCms, ImageOps
 
 from biggan_scale.data.convert import Conversion, convert
 from biggan_scale.data.decode import decode
@@ -39,6 +39,49 @@ def test_exif_orientation_is_applied() -> None:
     exif[0x0112] = 6  # the camera was turned: rotate a quarter clockwise to see it upright
     out = pixels_of(file_of(image, exif=exif), conversion(height=6, width=8))
     assert np.array_equal(out, np.rot90(RAMP, k=-1))
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_every_orientation_is_turned_as_pillow_turns_it(orientation: int) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    data = file_of(Image.fromarray(RAMP), exif=exif)
+    expected = np.asarray(ImageOps.exif_transpose(Image.open(io.BytesIO(data))))
+    assert np.array_equal(pixels_of(data, conversion(*expected.shape[:2])), expected)
+
+
+@pytest.mark.parametrize("exif", [b"Exif\0\0MM", b"Exif\0\0nonsense in place of a header", b"Exif\0\0MM\0*\0\0\0\x08\0\x05\x01\x12"])
+@pytest.mark.parametrize("encode", ["raw", "keep"])
+def test_an_image_is_not_worse_for_damaged_exif(exif: bytes, encode: str, recwarn: pytest.WarningsRecorder) -> None:
+    data = file_of(Image.fromarray(RAMP), exif=exif)
+    assert np.array_equal(pixels_of(data, conversion(encode=encode)), RAMP)
+    assert not recwarn.list
+
+
+@pytest.mark.parametrize("size", [(8, 6), (16, 12)])
+@pytest.mark.parametrize("encode", ["png", "jpeg", "webp"])
+def test_nothing_but_pixels_is_stored(encode: str, size: tuple[int, int]) -> None:
+    """Pillow hands on colour profiles (some kilobytes each) and comments unasked."""
+    profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    image = Image.fromarray(RAMP).resize(size[::-1])
+    exif = Image.Exif()
+    exif[0x010E] = "the photographer's name"
+    plain = convert(file_of(image, "JPEG"), conversion(encode=encode))
+    assert convert(file_of(image, "JPEG", icc_profile=profile, comment=b"secret", exif=exif), conversion(encode=encode)) == plain
+
+
+@pytest.mark.parametrize("shape", [(8, 6, 5), (8, 6, 0), (0, 6, 3), (8, 0, 1)])
+def test_an_array_that_is_no_image_is_refused(shape: tuple[int, int, int]) -> None:
+    with pytest.raises(ValueError, match=r"is an array of .*; an image has pixels, with 1 to 4 channels"):
+        convert(np.zeros(shape, np.uint8), conversion())
+
+
+@pytest.mark.parametrize("channels", [1, 2, 3, 4])
+def test_arrays_are_converted_as_files_are(channels: int) -> None:
+    array = np.random.default_rng(0).integers(0, 256, (8, 6, channels), np.uint8)
+    file = file_of(Image.fromarray(array[:, :, 0] if channels == 1 else array))
+    for wanted in (1, 3, 4):
+        assert convert(array, conversion(channels=wanted)) == convert(file, conversion(channels=wanted))
 
 
 @pytest.mark.parametrize("mode", ["RGBA", "LA"])
