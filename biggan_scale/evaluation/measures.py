@@ -6,6 +6,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
+from torch import Tensor
+
 from biggan_scale.evaluation.collect import Observed
 from biggan_scale.metrics import inception_score, kid, linear_probe, neighbours, prdc, reconstruction
 from biggan_scale.metrics.distances import Tick
@@ -75,12 +77,12 @@ def nearest(evidence: Evidence) -> Values:
 
 def probe(evidence: Evidence) -> Values:
     train, test = evidence.train_and_test()
-    fitted = linear_probe.fit(train["features"], train["labels"], evidence.num_classes, tick=evidence.tick)
-    return {
-        "value": fitted.accuracy(test["features"], test["labels"]),
-        "train_accuracy": fitted.accuracy(train["features"], train["labels"]),
-        "decay": linear_probe.DECAY,
-    } | _sizes(train, test)
+    return _probed(train["features"], test["features"], train, test, evidence)
+
+
+def rectified_probe(evidence: Evidence) -> Values:
+    train, test = evidence.train_and_test()
+    return _probed(*linear_probe.rectified(train["features"], test["features"]), train, test, evidence)
 
 
 def rebuilt(evidence: Evidence) -> Values:
@@ -103,6 +105,7 @@ MEASURES: dict[str, Callable[[Evidence], Values]] = {
     "accuracy": accuracy,
     "neighbours": nearest,
     "linear_probe": probe,
+    "linear_probe_crelu": rectified_probe,
     "reconstruction": rebuilt,
 }
 
@@ -110,6 +113,15 @@ MEASURES: dict[str, Callable[[Evidence], Values]] = {
 def _found(observed: Observed) -> float:
     """The share of images whose label the classifier finds."""
     return float((observed["probabilities"].argmax(1) == observed["labels"]).double().mean())
+
+
+def _probed(train_features: Tensor, test_features: Tensor, train: Observed, test: Observed, evidence: Evidence) -> Values:
+    fitted = linear_probe.fit(train_features, train["labels"], evidence.num_classes, tick=evidence.tick)
+    return {
+        "value": fitted.accuracy(test_features, test["labels"]),
+        "train_accuracy": fitted.accuracy(train_features, train["labels"]),
+        "decay": linear_probe.DECAY,
+    } | _sizes(train, test)
 
 
 def _sizes(train: Observed, test: Observed) -> Values:

@@ -37,6 +37,7 @@ METRICS = {
     "accuracy": Metric(fewest=1, classes=True, conditional=True),
     "neighbours": Metric(fewest=2),
     "linear_probe": Metric(fewest=10, fake=False, labels=True),
+    "linear_probe_crelu": Metric(fewest=10, fake=False, labels=True),
     "reconstruction": Metric(fewest=2, real=False, fake=False, reconstructed=True),
 }
 DEFAULT_METRICS = ("fid", "kid", "prdc")

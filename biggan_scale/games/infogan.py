@@ -144,6 +144,9 @@ class Infogan(Regularised):
     def generate(self, draw: Draw) -> Tensor:
         return self.G(draw["z"])
 
+    def scores(self, images: Tensor, labels: Tensor | None) -> Tensor:
+        return full_precision(self.D(images))
+
     def num_rows(self) -> int:
         return self.prior.num_rows
 

@@ -92,7 +92,7 @@ class Encoder(posterior.Encoder):
         widths = [EXPANSION * inner * 2**i for i in range(len(config.blocks))]
         super().__init__(widths[-1], config.mlp_width, latent_dim, config.stochastic)
         norm, stage = NORMS[config.norm], _reversible_stage if config.reversible else _stage
-        self.stem = _stem(spec, inner)
+        self.stem = _stem(spec, inner, len(config.blocks))
         self.stages = nn.ModuleList(
             stage(before, after, blocks, 1 if i == 0 else 2, norm)
             for i, (before, after, blocks) in enumerate(zip([inner, *widths], widths, config.blocks, strict=False))
@@ -181,8 +181,10 @@ def _reversible_stage(channels: int, out_channels: int, num_blocks: int, stride:
     return nn.Sequential(first, ReversibleStack([ReversibleBlock(function(), function()) for _ in range(num_blocks - 1)]))
 
 
-def _stem(spec: ImageSpec, channels: int) -> nn.Module:
-    """ResNet's from 128 px on, which quarters the image; below, a 3x3 convolution, so that four stages end at 4x4."""
+def _stem(spec: ImageSpec, channels: int, num_stages: int) -> nn.Module:
+    """ResNet's from 128 px on, which quarters the image; below, a convolution with the stride that lets the last stage be at 4x4."""
     if spec.resolution >= LARGE:
         return nn.Sequential(nn.Conv2d(spec.channels, channels, 7, 2, padding=3, bias=False), nn.MaxPool2d(3, 2, padding=1))
-    return nn.Conv2d(spec.channels, channels, 3, max(spec.resolution // 32, 1), padding=1, bias=False)
+    stride = max(spec.resolution // (4 * 2 ** (num_stages - 1)), 1)
+    size, padding = (3, 1) if stride <= 2 else (stride, 0)  # a 3x3 would pass over pixels
+    return nn.Conv2d(spec.channels, channels, size, stride, padding, bias=False)

@@ -176,7 +176,7 @@ def test_moves_of_g_and_e_are_one_joint_step() -> None:
 def test_encoder_has_a_learning_rate_of_its_own() -> None:
     config = shrink(load_config("bigan_fashion_mnist32", ["optim.E.lr=3e-3"]).config)
     engine = Engine(config, CPU)
-    assert {player: o.set_time(0, 64) for player, o in engine.optimizers.items()} == {"D": 2e-4, "G": 2e-4, "E": 3e-3}
+    assert {player: o.set_time(0, 64) for player, o in engine.optimizers.items()} == {"D": 5e-4, "G": 5e-4, "E": 3e-3}
 
 
 def test_a_round_is_d_then_g_then_e() -> None:

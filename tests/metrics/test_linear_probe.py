@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from biggan_scale.metrics.linear_probe import fit
+from biggan_scale.metrics.linear_probe import fit, rectified
 
 
 def blobs(num: int, seed: int, spread: float = 1.0) -> tuple[torch.Tensor, torch.Tensor]:
@@ -61,3 +61,18 @@ def test_a_tick_can_end_it() -> None:
 
     with pytest.raises(InterruptedError):
         fit(*blobs(30, 0), num_classes=3, tick=tick)
+
+
+def test_rectified_features_are_the_two_sides_of_the_training_features_mean() -> None:
+    train, test = torch.tensor([[1.0, 5.0], [3.0, 5.0]]), torch.tensor([[4.0, 7.0]])
+    first, second = rectified(train, test)
+    assert first.tolist() == [[0, 0, 1, 0], [1, 0, 0, 0]]  # mean 2, deviation 1; the second feature is constant
+    assert second.tolist() == [[2, 0, 0, 0]]
+
+
+def test_rectified_features_tell_the_middle_from_both_sides_which_no_linear_probe_can() -> None:
+    features = torch.linspace(-1, 1, 200)[:, None]
+    labels = (features[:, 0].abs() > 0.5).long()
+    assert fit(features, labels, num_classes=2).accuracy(features, labels) < 0.6
+    (both, _), num_classes = rectified(features, features), 2
+    assert fit(both, labels, num_classes).accuracy(both, labels) > 0.98

@@ -49,6 +49,18 @@ def test_every_resolution_is_encoded(resolution: int, side: int, reversible: boo
     assert E(images).shape == (2, 6)
 
 
+@pytest.mark.parametrize(("resolution", "num_stages"), [(32, 2), (32, 3), (64, 3), (64, 4)])
+def test_small_images_end_at_4x4_whatever_the_number_of_stages_and_no_pixel_is_passed_over(resolution: int, num_stages: int) -> None:
+    E = encoder(spec(resolution), blocks=(1,) * num_stages)
+    images = torch.randn(1, 3, resolution, resolution, requires_grad=True)
+    h = E.stem(images)
+    h.square().sum().backward()
+    assert (images.grad != 0).all()
+    for stage in E.stages:
+        h = stage(h)
+    assert h.shape[2:] == (4, 4)
+
+
 @pytest.mark.parametrize("resolution", [32, 64, 128])
 def test_every_resolution_is_generated_and_judged(resolution: int) -> None:
     G = Generator(GeneratorConfig(channels=2, shared_dim=6), spec(resolution), 3 * {32: 4, 64: 5, 128: 6}[resolution])
