@@ -47,12 +47,18 @@ def warp(images: Tensor, inverse: Tensor) -> Tensor:
     height, width = images.shape[2:]
     taps = images.new_tensor(SYM6) / math.sqrt(2)
     padded = F.pad(images, (HALF + MARGIN,) * 4, mode="reflect")
-    large = upfirdn(padded, taps, up=2, padding=(-HALF, -HALF - 1), gain=4)  # (B, C, 2 (H + 2 MARGIN), ...)
-    y, x = torch.meshgrid(_places(height, inverse), _places(width, inverse), indexing="ij")
-    places = torch.stack([x, y, torch.ones_like(x)], dim=-1) @ inverse[:, None, :2].transpose(2, 3)  # (B, H', W', 2)
-    grid = torch.stack([_folded(places[..., 0], width), _folded(places[..., 1], height)], dim=-1)
+    large = upfirdn(_interleaved(padded), taps, up=2, padding=(-HALF, -HALF - 1), gain=4)  # (B, C, 2 (H + 2 MARGIN), ...)
+    x, y = _places(width, inverse), _places(height, inverse)[:, None]
+    source = inverse[:, :2, :, None, None]  # (B, 2, 3, 1, 1)
+    places = source[:, :, 0] * x + source[:, :, 1] * y + source[:, :, 2]  # (B, 2, H', W')
+    grid = torch.stack([_folded(places[:, 0], width), _folded(places[:, 1], height)], dim=-1)
     moved = F.grid_sample(large, grid.to(large.dtype), mode="bilinear", padding_mode="border", align_corners=False)
-    return upfirdn(moved, taps, down=2)
+    return upfirdn(_interleaved(moved), taps, down=2)
+
+
+def _interleaved(images: Tensor) -> Tensor:
+    """The same with the channels of a pixel side by side, where filtering each of three channels is 3 times as fast on a CPU."""
+    return images.contiguous(memory_format=torch.channels_last)
 
 
 def _places(size: int, like: Tensor) -> Tensor:
@@ -64,7 +70,7 @@ def _places(size: int, like: Tensor) -> Tensor:
 def _folded(place: Tensor, size: int) -> Tensor:
     """Pixels from the centre to grid_sample's units of the enlarged image, reflected at the border pixels if beyond the margin."""
     x = place + (size - 1) / 2  # 0 .. size - 1
-    around = x.remainder(2 * (size - 1))
+    around = x - (x * (0.5 / (size - 1))).floor() * (2 * (size - 1))  # x modulo twice the size: remainder() takes 5 times as long
     reflected = torch.where(around <= size - 1, around, 2 * (size - 1) - around)
     inside = (x >= 1 - MARGIN) & (x <= size - 2 + MARGIN)
     return (2 * torch.where(inside, x, reflected) + 2 * MARGIN + 1) / (size + 2 * MARGIN) - 1
