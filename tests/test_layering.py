@@ -30,6 +30,7 @@ ORDER = [
     "metrics",
     "engine",
     "export",
+    "editing",
     "evaluation",
     "report",
     "cli",

@@ -10,7 +10,7 @@ import sys
 from collections.abc import Sequence
 from typing import NoReturn
 
-from biggan_scale.cli import evaluate, export, import_, plan, report, sample, status, train
+from biggan_scale.cli import evaluate, export, import_, plan, project, report, sample, status, train
 from biggan_scale.config import command
 from biggan_scale.config.errors import DoNotRequeue, Preempted, UserError
 
@@ -20,6 +20,7 @@ COMMANDS = {
     "status": status,
     "report": report,
     "sample": sample,
+    "project": project,
     "evaluate": evaluate,
     "export": export,
     "import": import_,

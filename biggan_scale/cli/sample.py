@@ -1,13 +1,16 @@
 """draw images from a run, a checkpoint or an export
 
 Same seed, same images, whatever the number of images or ranks. Under torchrun: `torchrun ... -m -- biggan_scale.cli sample ...`;
-without the -- torchrun takes --num for an option of its own.
+without the -- torchrun takes --num for an option of its own. --sheet draws one picture of the latent space, of --num rows: truncation and
+interpolation of any model, mixing of styles and the strongest directions of w of the StyleGAN line.
 """
 
 from __future__ import annotations
 
 import argparse
 from pathlib import Path
+
+SHEETS = ("truncation", "interpolation", "mixing", "directions")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -18,9 +21,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--truncation", metavar="T", type=float, help="of the latents: less than 1 trades variety for quality")
     parser.add_argument("--classes", metavar="0,3", type=class_list, help="only these, in turn (default: drawn at random)")
     parser.add_argument("--weights", choices=("ema", "raw"), default="ema", help="averaged (default), or as trained")
+    parser.add_argument("--sheet", choices=SHEETS, help="instead of samples, one picture (FILE.png) of what varies them")
 
 
 def run(args: argparse.Namespace) -> int:
+    if args.sheet:
+        return sheet(args)
+
     from biggan_scale.data.progress import Progress
     from biggan_scale.export.sampling import sample_to
 
@@ -35,6 +42,22 @@ def run(args: argparse.Namespace) -> int:
             weights=args.weights,
             progress=progress.show,
         )
+    return 0
+
+
+def sheet(args: argparse.Namespace) -> int:
+    from biggan_scale.editing.sheets import sheet_to
+
+    sheet_to(
+        args.source,
+        args.out,
+        args.sheet,
+        num=args.num,
+        seed=args.seed,
+        truncation=args.truncation,
+        classes=args.classes,
+        weights=args.weights,
+    )
     return 0
 
 

@@ -17,9 +17,11 @@ from biggan_scale.data.loader import Loader
 from biggan_scale.data.order import GlobalOrder
 from biggan_scale.data.pixels import to_uint8
 from biggan_scale.dist import process_group
+from biggan_scale.editing import paths as editing
 from biggan_scale.engine.signals import StopFlag
 from biggan_scale.evaluation.extractors import Extractor, to_float
 from biggan_scale.export.load import Model
+from biggan_scale.metrics import perceptual_path
 from biggan_scale.metrics.reconstruction import squared_difference
 
 REAL_ORDER_SEED = 0  # which real images are the first N
@@ -80,6 +82,16 @@ def reconstructed(dataset: Dataset, extractor: Extractor, model: Model) -> Itera
         if before.probabilities is not None and after.probabilities is not None:
             piece |= {"probabilities": before.probabilities.float(), "rebuilt_probabilities": after.probabilities.float()}
         yield {name: tensor.cpu() for name, tensor in piece.items()}
+
+
+def paths(model: Model, extractor: Extractor, seed: int, truncation: float | None) -> Iterator[Observed]:
+    """This rank's chunks of path lengths in features; of unrounded images, because the steps are smaller than 8 bits."""
+    index = process_group.rank()
+    while True:
+        numbers = range(index * model.chunk_size, (index + 1) * model.chunk_size)
+        near, far = (extractor(images.float()).values for images in editing.steps(model, numbers, seed, truncation))
+        yield {"path_lengths": perceptual_path.lengths(near, far).cpu()}
+        index += process_group.world()
 
 
 def _real_chunks(dataset: Dataset, model: Model) -> Iterator[tuple[Tensor, Tensor | None]]:

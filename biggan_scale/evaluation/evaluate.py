@@ -28,10 +28,11 @@ from biggan_scale.data.index import Dataset
 from biggan_scale.data.packaged import cache_directory, open_dataset
 from biggan_scale.data.streaming import PREFIX as STREAM
 from biggan_scale.dist import process_group
+from biggan_scale.editing.paths import space
 from biggan_scale.engine.best import EVALUATIONS
 from biggan_scale.engine.signals import StopFlag
 from biggan_scale.evaluation import cache, extractors
-from biggan_scale.evaluation.collect import REAL_ORDER_SEED, Observed, collect, fake, real, reconstructed
+from biggan_scale.evaluation.collect import REAL_ORDER_SEED, Observed, collect, fake, paths, real, reconstructed
 from biggan_scale.evaluation.extractors import Extractor
 from biggan_scale.evaluation.measures import MEASURES, Evidence
 from biggan_scale.evaluation.request import METRICS, Request
@@ -107,7 +108,7 @@ class Subject:
             )
         if request.first_that("reconstructed"):
             _ = self.model.encoder
-        drawn = request.first_that("fake") or request.first_that("reconstructed")
+        drawn = request.first_that("fake") or request.first_that("reconstructed") or request.first_that("paths")
         if drawn and request.features == "encoder" and self.model.game.generated_spec() != self.model.spec:
             raise ConfigError(f"--features encoder: {drawn} needs it to see generated images, which are smaller than what it takes")
         if self.test_set and self.test_set.classes != data.classes:
@@ -135,6 +136,9 @@ class Observer:
             evidence.fake = self._collect(fake(model, self.extractor, request.seed, request.truncation), request.num)
         if request.first_that("reconstructed"):
             evidence.reconstructed = self._collect(reconstructed(subject.dataset, self.extractor, model), subject.num_real)
+        if request.first_that("paths"):
+            evidence.paths = self._collect(paths(model, self.extractor, request.seed, request.truncation), request.num)
+            evidence.path_space = space(model)
         return evidence
 
     def _real(self, dataset: Dataset, num: int) -> Observed:
@@ -173,6 +177,8 @@ class Observer:
             total += request.num
         if request.first_that("reconstructed"):
             total += subject.num_real
+        if request.first_that("paths"):
+            total += request.num
         self.done += number
         if process_group.rank() == 0:
             self.progress(self.done, total)
@@ -238,7 +244,7 @@ def _provenance(subject: Subject, extractor: Extractor, evidence: Evidence) -> d
     return {
         "source": {"path": str(source.path.absolute()), **model.provenance, "weights_sha256": sha256(source.file)},
         "data": data,
-        "fake": sampling if evidence.fake else None,
+        "fake": sampling if evidence.fake or evidence.paths else None,
         "features": extractor.about,
         "version": __version__,
         "torch": torch.__version__,

@@ -9,7 +9,7 @@ from typing import Any
 from torch import Tensor
 
 from biggan_scale.evaluation.collect import Observed
-from biggan_scale.metrics import inception_score, kid, linear_probe, neighbours, prdc, reconstruction
+from biggan_scale.metrics import inception_score, kid, linear_probe, neighbours, perceptual_path, prdc, reconstruction
 from biggan_scale.metrics.distances import Tick
 from biggan_scale.metrics.frechet import distance_of_features
 
@@ -27,6 +27,8 @@ class Evidence:
     fake: Observed = field(default_factory=dict)
     test: Observed = field(default_factory=dict)
     reconstructed: Observed = field(default_factory=dict)
+    paths: Observed = field(default_factory=dict)
+    path_space: str = ""
 
     def train_and_test(self) -> tuple[Observed, Observed]:
         """Real images to learn from, and others to be judged on."""
@@ -97,6 +99,16 @@ def rebuilt(evidence: Evidence) -> Values:
     return values
 
 
+def path_length(evidence: Evidence) -> Values:
+    values = evidence.paths["path_lengths"]
+    return {
+        "value": perceptual_path.mean_without_outliers(values),
+        "median": float(values.median()),
+        "space": evidence.path_space,
+        "epsilon": perceptual_path.EPSILON,
+    }
+
+
 MEASURES: dict[str, Callable[[Evidence], Values]] = {
     "fid": fid,
     "kid": kernel,
@@ -107,6 +119,7 @@ MEASURES: dict[str, Callable[[Evidence], Values]] = {
     "linear_probe": probe,
     "linear_probe_crelu": rectified_probe,
     "reconstruction": rebuilt,
+    "ppl": path_length,
 }
 
 

@@ -15,7 +15,8 @@ from biggan_scale.config.errors import ConfigError, did_you_mean
 class Metric:
     """What a metric needs before it can be computed.
 
-    fewest: samples of each kind. real, fake: features of such images. labels: of the real ones. classes: features with class
+    fewest: samples of each kind. real, fake: features of such images. paths: pairs of neighbours on
+    ways between samples. labels: of the real ones. classes: features with class
     probabilities. conditional: a model that is asked for classes. reconstructed: real images as the model's encoder and generator
     give them back.
     """
@@ -27,6 +28,7 @@ class Metric:
     classes: bool = False
     conditional: bool = False
     reconstructed: bool = False
+    paths: bool = False
 
 
 METRICS = {
@@ -39,6 +41,7 @@ METRICS = {
     "linear_probe": Metric(fewest=10, fake=False, labels=True),
     "linear_probe_crelu": Metric(fewest=10, fake=False, labels=True),
     "reconstruction": Metric(fewest=2, real=False, fake=False, reconstructed=True),
+    "ppl": Metric(fewest=1, real=False, fake=False, paths=True),
 }
 DEFAULT_METRICS = ("fid", "kid", "prdc")
 

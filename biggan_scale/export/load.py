@@ -21,6 +21,7 @@ from biggan_scale.dist.seeds import Noise
 from biggan_scale.engine import standing
 from biggan_scale.export.plain import plain_game
 from biggan_scale.export.source import Source, Weights, find
+from biggan_scale.games.base import Draw
 from biggan_scale.nn.posterior import Encoder
 
 CHUNK, CHUNK_GPU = 8, 64  # samples the network sees at once: part of the definition of a sample's last bits
@@ -102,11 +103,23 @@ class Model:
     @torch.no_grad()
     def chunk(self, index: int, seed: int, truncation: float | None, classes: Sequence[int] | None) -> tuple[Tensor, Tensor | None]:
         """The images and labels of samples index * chunk_size up to the next chunk."""
-        numbers = range(index * self.chunk_size, (index + 1) * self.chunk_size)
-        labels = torch.tensor([classes[i % len(classes)] for i in numbers], device=self.device) if classes else None
-        draw = self.game.latents(self._noise(seed, numbers, "sample"), labels, truncation)
+        draw = self.latents(range(index * self.chunk_size, (index + 1) * self.chunk_size), seed, truncation, classes)
         with one_thread():
             return self.game.generate(draw), draw.get("y")
+
+    def latents(self, numbers: Sequence[int], seed: int, truncation: float | None, classes: Sequence[int] | None) -> Draw:
+        """What the samples of these numbers are made from."""
+        labels = torch.tensor([classes[i % len(classes)] for i in numbers], device=self.device) if classes else None
+        return self.game.latents(self._noise(seed, numbers, "sample"), labels, truncation)
+
+    @torch.no_grad()
+    def images(self, make: Callable[[Draw], Tensor], latents: Draw) -> Tensor:
+        """(N, C, H, W): what `make` makes of N latents, in chunks as for `sample`, so that equal latents give equal images."""
+        num = len(next(iter(latents.values())))
+        index = torch.arange(-(-num // self.chunk_size) * self.chunk_size, device=self.device).clamp(max=num - 1)
+        with one_thread():
+            made = [make({name: t[part] for name, t in latents.items()}) for part in index.split(self.chunk_size)]
+        return torch.cat(made)[:num]
 
     @torch.no_grad()
     def reconstruct(self, images: Tensor, labels: Tensor | None = None) -> Tensor:

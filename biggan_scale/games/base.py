@@ -179,6 +179,6 @@ class Game(nn.Module):
         """Real images (B, C, H, W) as G would make them, and G(E(x)) beside them. For games that average an "E"."""
         raise NotImplementedError
 
-    def interpolate(self, a: Draw, b: Draw, t: float) -> Draw:
-        """The latents at fraction t of the way from a to b: vectors on the great circle, everything else (labels) from a."""
+    def interpolate(self, a: Draw, b: Draw, t: float | Tensor) -> Draw:
+        """The latents at fraction t (a number, or (B, 1)) of the way from a to b: vectors on the great circle, else (labels) those of a."""
         return {name: slerp(a[name], b[name], t) if a[name].is_floating_point() and a[name].ndim == 2 else a[name] for name in a}

@@ -153,7 +153,7 @@ class Infogan(Regularised):
     def arrange(self, draw: Draw, columns: int) -> Draw:
         return {"z": self.prior.arrange(draw["z"], columns)}
 
-    def interpolate(self, a: Draw, b: Draw, t: float) -> Draw:
+    def interpolate(self, a: Draw, b: Draw, t: float | Tensor) -> Draw:
         """Noise on the great circle, uniform codes on a straight line, categories those of a."""
         start, end = self.prior.split(a["z"]), self.prior.split(b["z"])
         return {"z": self.prior.join(Codes(slerp(start.normal, end.normal, t), lerp(start.uniform, end.uniform, t), start.categorical))}

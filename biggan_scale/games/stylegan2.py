@@ -215,5 +215,9 @@ class Stylegan2(Regularised):
 
     def generate(self, draw: Draw) -> Tensor:
         """From `latents`: with the constant noise images, so that a picture is a function of z, y and truncation."""
-        psi = draw.get("psi", 1.0)
-        return self.G(draw["z"], draw.get("y"), psi=psi, cutoff=self.config.truncation_cutoff)
+        return self.G.synthesis(self.ws(draw))
+
+    def ws(self, draw: Draw) -> Tensor:
+        """(B, num_ws, w_dim), truncated, from `latents`: what pictures are edited in."""
+        ws = self.G.broadcast(self.G.mapping(draw["z"], draw.get("y")))
+        return self.G.truncate(ws, draw.get("psi", 1.0), self.config.truncation_cutoff)

@@ -6,13 +6,13 @@ import torch
 from torch import Tensor
 
 
-def lerp(a: Tensor, b: Tensor, t: float) -> Tensor:
-    """The point at fraction t of the straight line from a to b (any shape)."""
+def lerp(a: Tensor, b: Tensor, t: float | Tensor) -> Tensor:
+    """The point at fraction t of the straight line from a to b (any shape; t a number, or of a shape that fits)."""
     return a + (b - a) * t
 
 
-def slerp(a: Tensor, b: Tensor, t: float) -> Tensor:
-    """The point at fraction t of the great circle from a to b, (B, dim); White 2016 (1609.04468).
+def slerp(a: Tensor, b: Tensor, t: float | Tensor) -> Tensor:
+    """The point at fraction t of the great circle from a to b, (B, dim), t a number or (B, 1); White 2016 (1609.04468).
 
     Keeps the norm typical of a Gaussian, which a straight line does not. Nearly parallel vectors fall back to the straight line.
     """

@@ -1,0 +1,1 @@
+"""Looking into a trained model's latent space: sheets, directions, projections of images, paths."""
