@@ -7,6 +7,7 @@ refuse it, or take it for data, and the canary must not appear.
 from __future__ import annotations
 
 import code
+import contextlib
 import io
 import json
 import os
@@ -27,6 +28,8 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from torch.distributed.checkpoint import FileSystemReader
+from torch.package import PackageExporter, PackageImporter
 
 from biggan_scale import load
 from biggan_scale.config import UserError, load_config, to_tree
@@ -219,6 +222,33 @@ def test_network_pickles_with_gadgets_inside(gadgets: dict[str, bytes], tmp_path
         storage = pickle.dumps({"G_ema": Calls(torch.storage._load_from_bytes, data)})
         must_not_sing(storage, name, file, lambda: import_checkpoint(file, "stylegan2-ada", tmp_path / "out"))
         assert not (tmp_path / "out").exists()
+
+
+def test_torch_packages(tmp_path: Path) -> None:
+    buffer = io.BytesIO()
+    with PackageExporter(buffer) as exporter:
+        exporter.extern("**")
+        exporter.save_pickle("model", "model.pkl", Calls(os.system, f"touch {CANARY}"))
+    PackageImporter(io.BytesIO(buffer.getvalue())).load_pickle("model", "model.pkl")
+    assert canary_sang(), "a torch.package is no gadget"
+    for source in sources():
+        must_not_sing(
+            buffer.getvalue(), "torch.package", tmp_path / "G.pt", partial(import_checkpoint, tmp_path / "G.pt", source, tmp_path / "out")
+        )
+
+
+def test_distributed_checkpoints_of_torch(gadgets: dict[str, bytes], run: Path, tmp_path: Path) -> None:
+    """Their `.metadata` is a pickle that torch.distributed.checkpoint loads freely; lying in a folder, or in one of our own checkpoints."""
+    metadata = gadgets["os.system in pickle 4"]
+    folder, (own,) = tmp_path / "dcp", checkpoint.checkpoints(run / "checkpoints")
+    folder.mkdir()
+    (folder / ".metadata").write_bytes(metadata)
+    with contextlib.suppress(Exception):
+        FileSystemReader(folder).read_metadata()
+    assert canary_sang(), "the metadata is no gadget"
+    must_not_sing(metadata, "DCP", folder / ".metadata", lambda: load(folder))
+    must_not_sing(metadata, "DCP", own / ".metadata", lambda: checkpoint.load(own))
+    must_not_sing(metadata, "DCP", tmp_path / ".metadata", lambda: open_source(tmp_path).list())
 
 
 def test_pages(gadgets: dict[str, bytes], tmp_path: Path) -> None:
