@@ -287,6 +287,7 @@ IMAGE = png(PIXELS[0])
             "member 'a.png' is a symbolic link to '/etc/passwd'; only plain files are read",
         ),
         (lambda p: tar_of(p / "x.tar", ("a.png", IMAGE, {}), ("a.jpg", IMAGE, {})), r"sample 'a' has 2 images \(png, jpg\); one is needed"),
+        (lambda p: tar_of(p / "x.tar", ("a.png", IMAGE, {}), ("a.png", IMAGE, {})), r"x\.tar: member 'a\.png' comes twice"),
         (
             lambda p: tar_of(p / "x.tar", ("a.png", IMAGE, {}), ("a.cls", b"cat", {})),
             "sample 'a' has label b'cat'; allowed are whole numbers",

@@ -44,7 +44,9 @@ class WebdatasetSource(Source):
             groups: dict[str, dict[str, tuple[int, int]]] = {}
             for name, offset, size in members(tar):
                 key, extension = split_name(name)
-                groups.setdefault(key, {})[extension] = (offset, size)
+                if extension in groups.setdefault(key, {}):
+                    raise DataError(f"{tar}: member {name!r} comes twice; rename one of them")
+                groups[key][extension] = (offset, size)
             for key, group in groups.items():
                 images = [e for e in group if f".{e.rpartition('.')[2]}" in IMAGE_SUFFIXES or e == "npy"]
                 num_ignored += len(group) - len(images) - ("cls" in group)
