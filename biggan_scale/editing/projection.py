@@ -154,7 +154,7 @@ def project_to(
 
         def tick(step: int) -> None:
             stop.check()
-            progress(step, settings.steps)
+            progress(step + 1, settings.steps)
 
         with new_folder(out, lambda old: (old / RECORD_FILE).is_file()) as folder, one_thread():
             spread = spread_of(model, label, settings.seed)
