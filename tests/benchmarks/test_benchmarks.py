@@ -67,3 +67,11 @@ def test_penalty_compares_ways_to_one_gradient() -> None:
     found = json.loads(run(ROOT / "benchmarks/penalty.py", *options, *small, cwd=ROOT))
     assert found["cpu_s"].keys() == {"eager", "functional", "finite_difference"}
     assert found["largest difference of gradients"] == {"functional": 0}
+
+
+def test_a_peer_that_is_no_checkout_is_refused_in_one_line(tmp_path: Path) -> None:
+    command = [sys.executable, ROOT / "benchmarks/step.py", "--game", "stylegan2", "--peer", tmp_path, "--rounds", "1", "--warmup", "0"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert done.stderr.strip().endswith("not a checkout of stylegan2-ada-pytorch (no training/networks.py)")
+    assert not done.stdout
