@@ -1,9 +1,9 @@
 """What encoders have learned without labels, over finished runs on one data set, as one JSON object.
 
-    python benchmarks/encoders.py runs/a-seed0 runs/a-seed1 runs/b-seed0 --data data/fashion_mnist32 --test-data data/fashion_mnist32_test
+    python benchmarks/encoders.py runs/a-seed0 runs/a-seed1 runs/b-seed0 --data data/shards --test-data data/shards_test
 
-Of each run, by `biggan-scale evaluate`: the accuracy of a linear probe of its encoder's features; the same of its encoder before
-training (same architecture, same seed); and of its reconstructions the share whose class a classifier does not see changed, beside
+Of each run, by `biggan-scale evaluate`: the accuracy of linear probes of its encoder's features, as they are and with CReLU; the same of
+its encoder before training (same architecture, same seed); and of its reconstructions the share whose class a classifier finds kept, beside
 that of another image's reconstruction, which is chance. The accuracy of a probe of the pixels is one for all. Runs of one game are then put
 together: mean, and standard deviation over them (their seeds).
 """
@@ -30,7 +30,8 @@ from biggan_scale.evaluation.request import Request
 from biggan_scale.export.source import find
 
 CPU = torch.device("cpu")
-SUMMARISED = ("probe", "probe_untrained", "same_class", "same_class_unrelated", "pixels_relative")
+PROBES = ("linear_probe", "linear_probe_crelu")
+SUMMARISED = ("probe", "probe_untrained", "probe_crelu", "probe_crelu_untrained", "same_class", "same_class_unrelated", "pixels_relative")
 
 
 def main() -> int:
@@ -38,11 +39,18 @@ def main() -> int:
     torch.set_num_threads(1)
     try:
         runs = [measured(run, args) for run in args.runs]
-        pixels = metric(args.runs[0], "linear_probe", "pixels", args)
+        pixels, crelu = (metric(args.runs[0], name, "pixels", args) for name in PROBES)
     except UserError as error:
         print(f"{Path(sys.argv[0]).name}: {error}", file=sys.stderr)
         return error.exit_code
-    result = {"probe_pixels": pixels["value"], "by_game": together(runs), "runs": runs, "data": args.data, "test_data": args.test_data}
+    result = {
+        "probe_pixels": pixels["value"],
+        "probe_crelu_pixels": crelu["value"],
+        "by_game": together(runs),
+        "runs": runs,
+        "data": args.data,
+        "test_data": args.test_data,
+    }
     print(json.dumps(result | {"num_train": pixels["num_train"], "num_test": pixels["num_test"], "torch": torch.__version__}, indent=1))
     return 0
 
@@ -53,16 +61,18 @@ def measured(run: Path, args: argparse.Namespace) -> dict[str, Any]:
     source = find(run, args.weights)
     rebuilt = metric(run, "reconstruction", "classifier", args)
     with untrained(source.config) as beginning:
-        before = metric(beginning, "linear_probe", "encoder", args)
-    after = metric(run, "linear_probe", "encoder", args)
+        before = [metric(beginning, name, "encoder", args)["value"] for name in PROBES]
+    after = [metric(run, name, "encoder", args)["value"] for name in PROBES]
     return {
         "run": str(run),
         "game": source.config.game.type,
         "seed": source.config.seed,
         "nimg": source.provenance["nimg"],
         "state_sha256": source.provenance["state_sha256"],
-        "probe": after["value"],
-        "probe_untrained": before["value"],
+        "probe": after[0],
+        "probe_untrained": before[0],
+        "probe_crelu": after[1],
+        "probe_crelu_untrained": before[1],
         **{name: rebuilt[name] for name in ("same_class", "same_class_unrelated", "pixels_relative")},
     }
 

@@ -26,7 +26,7 @@ def small(*overrides: str) -> tuple[Game, Batch, dict[str, Tensor]]:
 def test_losses_are_the_papers_sums_of_hinges() -> None:
     # Equations of section 2: for y = +1 on (x, E(x)) and -1 on (G(z), z), D: sum of h(y s) with h(t) = max(0, 1 - t); G and E: sum of y s.
     game, batch, draw = small()
-    real = game.D(batch.images, game.encode(batch.images, draw))
+    real = game.D(game.as_generated(batch.images), game.encode(batch.images, draw))
     fake = game.D(game.generate(draw), draw["z"])
     assert real.keys() == fake.keys() == {"xz", "x", "z"}
     losses = {player: sum(game.loss(Move(player, player), batch, draw).loss.values()) for player in "DGE"}
