@@ -1,4 +1,4 @@
-"""The game of StyleGAN2 (Karras et al. 2020, 1912.04958), with adaptive augmentation by choice (2006.06676); and StyleGAN3's.
+"""The game of StyleGAN2 (Karras et al. 2020, 1912.04958), StyleGAN and StyleGAN3; with adaptive augmentation by choice (2006.06676).
 
 The non-saturating logistic loss. Two regularisers have moves of their own, made once in so many rounds and weighted by that number
 (lazy regularisation): R1 on D, and on G the penalty on path lengths. An extra step of a player's optimizer in every k rounds would
@@ -7,6 +7,7 @@ change its time scale, so the learning rate is multiplied by c = k / (k + 1) and
 w is mixed: with a probability the layers from a random one on take the w of a second z (1812.04948, section 3.1). The mean of w, for
 truncation, is fed once a round from G's move, and so are the magnitudes that StyleGAN3's layers normalise by.
 
+StyleGAN (1812.04948) is this game without path lengths and with R1 in every move of D (`r1_every: 1`).
 StyleGAN3 (2106.12423) is this game without path lengths and mixing. Its configuration R blurs what D sees at first (`blur`).
 
 Where this differs from the reference code: the running mean a that path lengths are compared with is the one from before the move,
@@ -42,7 +43,7 @@ class Config(RegularisedConfig):
     discriminator: Part = part("networks", "Discriminator")  # D: images (and labels) to scores
     prior: Part = part("latent")  # the distribution of z
     r1: float = 10.0  # weight gamma of R1: half of it times the squared norm of the gradient at real images; 0: none
-    r1_every: int = 16  # rounds from one R1 move to the next
+    r1_every: int = 16  # rounds from one R1 move to the next; 1: no move of its own, but a term of D's
     compile_r1: bool = False  # R1 through torch.compile, which needs minutes once, and on a CPU a C++ compiler
     r1_sigma: float | None = None  # estimate R1 by the difference over a step of this size; null: differentiate twice
     path_length: float = 2.0  # weight of the penalty on path lengths; 0: none
@@ -90,6 +91,10 @@ class Stylegan2(Regularised):
         self.register_buffer("path_mean", torch.zeros(()))
         self.before_round(Clock())
 
+    @property
+    def has_eager_r1(self) -> bool:
+        return self.config.r1 > 0 and self.config.r1_every == 1
+
     def players(self) -> dict[str, tuple[nn.Module, ...]]:
         return {"D": (self.D,), "G": (self.G,)}
 
@@ -98,7 +103,7 @@ class Stylegan2(Regularised):
 
     def moves(self, clock: Clock) -> tuple[Move, ...]:
         moves = [Move("D", "D")]
-        if self.config.r1 > 0:
+        if self.config.r1 > 0 and not self.has_eager_r1:
             moves.append(Move("D_r1", "D", every=self.config.r1_every, partial=True))
         moves.append(Move("G", "G"))
         if self.config.path_length > 0:
@@ -127,8 +132,7 @@ class Stylegan2(Regularised):
 
     def draw(self, move: Move, batch: Batch, noise: Noise) -> Draw:
         if move.name == "D_r1":
-            step = {"step": noise.normal(*batch.images.shape[1:])} if self.config.r1_sigma else {}
-            return step | self.augment_draws(noise, "real")
+            return self.r1_draws(batch, noise) | self.augment_draws(noise, "real")
         draw = self.latents(noise, batch.labels)  # generated images have the classes of the real ones
         if self.config.mixing > 0:
             mixed = noise.uniform() < self.config.mixing
@@ -141,12 +145,18 @@ class Stylegan2(Regularised):
             return draw
         if move.name == "G":
             return draw | self.augment_draws(noise, "fake")
-        return draw | self.augment_draws(noise, "fake", "real") | self.consistency_draws(noise)
+        draw |= self.augment_draws(noise, "fake", "real") | self.consistency_draws(noise)
+        return draw | self.r1_draws(batch, noise) if self.has_eager_r1 else draw
+
+    def r1_draws(self, batch: Batch, noise: Noise) -> Draw:
+        return {"step": noise.normal(*batch.images.shape[1:])} if self.config.r1_sigma else {}
 
     def loss(self, move: Move, batch: Batch, draw: Draw) -> Terms:
         match move.name:
             case "D":
-                return self.discriminator_loss(batch, draw)
+                terms = self.discriminator_loss(batch, draw)
+                r1 = self.r1_loss(move, batch, draw) if self.has_eager_r1 else Terms({})
+                return Terms(terms.loss | r1.loss, terms.watch | r1.watch)
             case "D_r1":
                 return self.r1_loss(move, batch, draw)
             case "G":

@@ -6,12 +6,16 @@ Karras et al. 2019 (1812.04948), 2020 (1912.04958), 2021 (2106.12423).
 from __future__ import annotations
 
 import itertools
+import math
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from biggan_scale.config import ConfigError, ImageSpec
 from biggan_scale.nn.equalized import EqualizedLinear, leaky_relu, normalize_second_moment
+
+BOTTOM = 4  # px of the shorter side that G starts from and D ends at
 
 
 class Mapping(nn.Module):
@@ -105,3 +109,24 @@ class StyleGenerator(nn.Module):
         scale = psi.to(ws.dtype)[:, None, None] if isinstance(psi, Tensor) else psi
         truncated = torch.lerp(self.w_avg.to(ws.dtype).expand_as(ws), ws, scale)
         return truncated if cutoff is None else torch.cat([truncated[:, :cutoff], ws[:, cutoff:]], dim=1)
+
+
+def sizes_from(spec: ImageSpec) -> list[tuple[int, int]]:
+    """(height, width) of every resolution of networks that double, from the smallest, whose shorter side is 4 px.
+
+    Raises:
+        ConfigError: the images are no such resolution.
+    """
+    doublings = int(math.log2(max(min(spec.height, spec.width) / BOTTOM, 1)))
+    factor = 2**doublings
+    if min(spec.height, spec.width) != BOTTOM * factor or max(spec.height, spec.width) % factor:
+        raise ConfigError(
+            f"data.resolution {spec.height} x {spec.width}: StyleGAN doubles {BOTTOM} px; the shorter side is a power of 2 from {BOTTOM}, "
+            f"and the longer divides by a quarter of it"
+        )
+    return [(spec.height // factor * 2**i, spec.width // factor * 2**i) for i in range(doublings + 1)]
+
+
+def widths_of(sizes: list[tuple[int, int]], base: int, largest: int) -> list[int]:
+    """Channels at each resolution."""
+    return [max(min(base // min(size), largest), 1) for size in sizes]

@@ -21,8 +21,8 @@ from typing import ClassVar, Literal
 import torch
 from torch import Tensor, nn
 
-from biggan_scale.config import ConfigError, ImageSpec
-from biggan_scale.networks.style import Mapping, StyleGenerator
+from biggan_scale.config import ImageSpec
+from biggan_scale.networks.style import Mapping, StyleGenerator, sizes_from, widths_of
 from biggan_scale.nn.equalized import EqualizedConv2d, EqualizedLinear, leaky_relu
 from biggan_scale.nn.fir_conv import downsample_conv2d
 from biggan_scale.nn.minibatch_std import MinibatchStd
@@ -30,7 +30,6 @@ from biggan_scale.nn.modulated_conv import modulated_conv2d
 from biggan_scale.nn.pixel_noise import PixelNoise
 from biggan_scale.nn.resample_fir import Fir
 
-BOTTOM = 4  # px of the shorter side that G starts from and D ends at
 HALF = math.sqrt(0.5)  # gain of both branches of a residual block, whose sum then keeps its variance
 
 
@@ -141,8 +140,8 @@ class Synthesis(nn.Module):
 
     def __init__(self, config: GeneratorConfig, spec: ImageSpec) -> None:
         super().__init__()
-        sizes = _sizes(spec)
-        widths = _widths(sizes, config.channel_base, config.channel_max)
+        sizes = sizes_from(spec)
+        widths = widths_of(sizes, config.channel_base, config.channel_max)
         skip = config.architecture == "skip"
         self.num_ws = 2 * len(sizes)
         self.constant = nn.Parameter(torch.randn(widths[0], *sizes[0]))
@@ -157,7 +156,7 @@ class Synthesis(nn.Module):
     def forward(self, ws: Tensor, noise: Tensor | None = None) -> Tensor:
         """ws: (B, num_ws, w_dim); noise: (B, num_noise), None for the constant images. Returns (B, C, H, W)."""
         first, *rest = noise.split(self.noise_sizes, dim=1) if noise is not None else [None] * len(self.noise_sizes)
-        h = self.first(self.constant.expand(len(ws), -1, -1, -1), ws[:, 0], first)
+        h = self.first(self.constant.expand(ws.shape[0], -1, -1, -1), ws[:, 0], first)
         image = None if self.first_rgb is None else self.first_rgb(h, ws[:, 1])
         for i, block in enumerate(self.blocks):
             assert isinstance(block, SynthesisBlock)
@@ -225,8 +224,8 @@ class Discriminator(nn.Module):
 
     def __init__(self, config: DiscriminatorConfig, spec: ImageSpec) -> None:
         super().__init__()
-        sizes = _sizes(spec)
-        widths = _widths(sizes, config.channel_base, config.channel_max)
+        sizes = sizes_from(spec)
+        widths = widths_of(sizes, config.channel_base, config.channel_max)
         self.config = config
         skip = config.architecture == "skip"
         self.blocks = nn.ModuleList(
@@ -260,19 +259,3 @@ class Discriminator(nn.Module):
         if self.mapping is None:
             return h.squeeze(1)
         return (h * self.mapping(None, y)).sum(1) / math.sqrt(h.shape[1])
-
-
-def _sizes(spec: ImageSpec) -> list[tuple[int, int]]:
-    """(height, width) of every resolution from the smallest, whose shorter side is 4 px."""
-    doublings = int(math.log2(max(min(spec.height, spec.width) / BOTTOM, 1)))
-    factor = 2**doublings
-    if min(spec.height, spec.width) != BOTTOM * factor or max(spec.height, spec.width) % factor:
-        raise ConfigError(
-            f"data.resolution {spec.height} x {spec.width}: StyleGAN doubles {BOTTOM} px; the shorter side is a power of 2 from {BOTTOM}, "
-            f"and the longer divides by a quarter of it"
-        )
-    return [(spec.height // factor * 2**i, spec.width // factor * 2**i) for i in range(doublings + 1)]
-
-
-def _widths(sizes: list[tuple[int, int]], base: int, largest: int) -> list[int]:
-    return [max(min(base // min(size), largest), 1) for size in sizes]

@@ -70,6 +70,25 @@ def test_r1_is_half_gamma_times_the_rounds_times_the_squared_gradient() -> None:
     torch.testing.assert_close(terms.watch["gradient"], slope.norm())
 
 
+def test_r1_in_every_round_is_a_term_of_the_plain_move() -> None:
+    settings = config("game.r1=3", "game.r1_every=1", "game.path_length=0")
+    engine = Engine(settings, CPU)
+    subject, slope = engine.game, torch.randn(3 * 32 * 32, dtype=torch.float64)
+    assert [(m.name, m.partial) for m in subject.moves(Clock())] == [("D", False), ("G", False)]
+    assert engine.optimizers["D"].config.betas == (0.0, 0.99)  # no extra step, nothing to correct
+    subject.score = lambda images, labels, uniforms: images.flatten(1) @ slope
+    move, batch = named(subject, "D"), a_batch(settings)
+    terms = subject.loss(move, batch, subject.draw(move, batch, Noise(0, batch.positions, "D", dtype=torch.float64)))
+    torch.testing.assert_close(terms.loss["r1"], 3 / 2 * slope.square().sum())
+
+
+def test_images_need_not_be_square() -> None:
+    engine = Engine(config("data.resolution=[16, 32]", "game.r1_every=2"), CPU)
+    play(engine, 1)
+    images = engine.game.generate(engine.game.latents(Noise(0, range(2), "x", dtype=torch.float64)))
+    assert images.shape == (2, 3, 16, 32) and images.isfinite().all()
+
+
 def test_r1_by_finite_differences_is_near_the_exact_one() -> None:
     """D is nearly linear over a small step: the mean over many steps is within 5 standard errors of the exact penalty."""
     settings = config("game.r1_sigma=1e-4")

@@ -15,7 +15,8 @@ import torch
 from torch import Tensor, nn
 
 from biggan_scale.config import CheckpointError, ConfigError, ImageSpec, config_from_tree, to_tree
-from biggan_scale.networks.stylegan2 import BOTTOM, Discriminator, DiscriminatorConfig, Generator, GeneratorConfig
+from biggan_scale.networks.style import BOTTOM
+from biggan_scale.networks.stylegan2 import Discriminator, DiscriminatorConfig, Generator, GeneratorConfig
 from biggan_scale.nn.resample_fir import TAPS, Fir
 
 State = dict[str, Tensor]
