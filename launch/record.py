@@ -19,24 +19,20 @@ import time
 from pathlib import Path
 from typing import Any
 
+from biggan_scale.config import json_lines
+
 
 def folder(run_dir: Path) -> Path:
     return run_dir / "launch"
 
 
 def append(run_dir: Path, event: str, **facts: Any) -> None:
-    """A line of jobs.jsonl, in one write, so that lines of different processes do not mix."""
-    line = json.dumps({"event": event, "time": time.strftime("%Y-%m-%dT%H:%M:%S%z"), **facts}) + "\n"
-    with (folder(run_dir) / "jobs.jsonl").open("a") as file:
-        file.write(line)
+    """A line of jobs.jsonl."""
+    json_lines.append(folder(run_dir) / "jobs.jsonl", {"event": event, "time": time.strftime("%Y-%m-%dT%H:%M:%S%z"), **facts})
 
 
 def events(run_dir: Path) -> list[dict[str, Any]]:
-    try:
-        lines = (folder(run_dir) / "jobs.jsonl").read_text().splitlines()
-    except (FileNotFoundError, NotADirectoryError):
-        return []
-    return [json.loads(line) for line in lines if line.endswith("}")]
+    return [event for event in json_lines.read(folder(run_dir) / "jobs.jsonl") if "event" in event]
 
 
 def job_ids(run_dir: Path) -> list[str]:
@@ -49,8 +45,7 @@ def ask_again(run_dir: Path) -> None:
     stop_file(run_dir).unlink(missing_ok=True)
     append(run_dir, "asked")
     if (run_dir / "attempts.jsonl").exists():
-        with (run_dir / "attempts.jsonl").open("a") as file:
-            file.write(json.dumps({"event": "asked"}) + "\n")
+        json_lines.append(run_dir / "attempts.jsonl", {"event": "asked"})
 
 
 def write_sweep(folder_of_runs: Path, settings: dict[str, list[str]]) -> None:

@@ -11,8 +11,7 @@ import sys
 from pathlib import Path
 
 from biggan_scale.cli import status, train
-from biggan_scale.config import ConfigError, EnvironmentFault, load_config
-from biggan_scale.engine.run_files import json_lines
+from biggan_scale.config import ConfigError, EnvironmentFault, json_lines, load_config
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -41,7 +40,7 @@ def run(args: argparse.Namespace) -> int:
 
 def summary(run_dir: Path) -> str:
     """The run in a line, with the ranks of its last start; empty where this version cannot read its configuration."""
-    starts = [attempt for attempt in json_lines(run_dir / "attempts.jsonl") if attempt.get("event") == "start"]
+    starts = [attempt for attempt in json_lines.read(run_dir / "attempts.jsonl") if attempt.get("event") == "start"]
     try:
         return train.summary(load_config(str(run_dir / "config.yaml")), starts[-1]["world"] if starts else 1)
     except ConfigError:

@@ -13,8 +13,9 @@ import time
 from pathlib import Path
 from typing import Any
 
+from biggan_scale.config import json_lines
 from biggan_scale.config.errors import ConfigError, EnvironmentFault
-from biggan_scale.engine.run_files import json_lines, json_object, last_json_line
+from biggan_scale.engine.run_files import json_object, last_json_line
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -43,7 +44,7 @@ def read(run_dir: Path) -> dict[str, Any]:
         raise ConfigError(f"{run_dir} is not a run directory: it has no readable state.json")
     health = json_object(run_dir / "health.json")
     last = last_json_line(run_dir / "metrics.jsonl")
-    starts = [attempt for attempt in json_lines(run_dir / "attempts.jsonl") if attempt.get("event") == "start"]
+    starts = [attempt for attempt in json_lines.read(run_dir / "attempts.jsonl") if attempt.get("event") == "start"]
     status = {
         "run_dir": str(run_dir),
         "state": recorded["state"],

@@ -6,14 +6,14 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from biggan_scale.engine.run_dir import records
+from biggan_scale.config import json_lines
 
 EVALUATIONS = "evaluations.jsonl"  # in the run directory; `biggan-scale evaluate RUN` appends to it
 
 
 def best_evaluated(run_dir: Path) -> Path | None:
     """The checkpoint of the lowest FID among the evaluations that are comparable to the newest; None where there is none."""
-    found = [record for record in records(run_dir / EVALUATIONS) if isinstance(_fid(record), float)]
+    found = [record for record in json_lines.read(run_dir / EVALUATIONS) if isinstance(_fid(record), float)]
     if not found:
         return None
     comparable = [record for record in found if _conditions(record) == _conditions(found[-1])]

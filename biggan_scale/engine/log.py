@@ -17,7 +17,7 @@ from typing import Any
 
 from torch import Tensor
 
-from biggan_scale.engine.run_dir import records
+from biggan_scale.config import json_lines
 
 # What a record says of the machine. The rest follows from the config and the images seen, and is the same after a resume.
 OF_THE_MACHINE = ("img_per_s", "ranks/skew")
@@ -72,8 +72,7 @@ class Log:
         record: dict[str, Any] = {"nimg": nimg, "kimg": nimg / 1000, "round": round}
         record |= {name: value if math.isfinite(value) else None for name, value in values.items()}
         record["img_per_s"] = round_to(speed, 4)
-        with self._metrics.open("a") as file:
-            file.write(json.dumps(record) + "\n")
+        json_lines.append(self._metrics, record)
         if self._board is not None:
             for name, value in record.items():
                 if isinstance(value, float):
@@ -118,7 +117,7 @@ def _summary_writer(folder: Path, nimg: int) -> Any:
 
 def _drop_after(path: Path, nimg: int) -> None:
     """Cut records beyond `nimg`, and lines that a death left half-written or that are damaged."""
-    kept = [record for record in records(path) if isinstance(record.get("nimg"), int) and record["nimg"] <= nimg]
+    kept = [record for record in json_lines.read(path) if isinstance(record.get("nimg"), int) and record["nimg"] <= nimg]
     text = "".join(f"{json.dumps(record)}\n" for record in kept)
     if path.exists() and path.read_bytes() != text.encode():
         temporary = path.with_name(f".{path.name}")

@@ -18,6 +18,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import IO, Any
 
+from biggan_scale.config import json_lines
 from biggan_scale.config.errors import EnvironmentFault
 
 
@@ -65,15 +66,13 @@ class RunDir:
     def append_attempt(self, **facts: Any) -> None:
         path = self.path / "attempts.jsonl"
         try:
-            torn = path.exists() and not path.read_bytes().endswith(b"\n")
-            with path.open("a") as file:
-                file.write("\n" * torn + json.dumps({"time": now(), **facts}) + "\n")
+            json_lines.append(path, {"time": now(), **facts})
         except OSError as error:
             raise EnvironmentFault(f"cannot write {path}: {error.strerror}") from error
 
     def attempts(self) -> list[dict[str, Any]]:
         """What can be read of them."""
-        return [attempt for attempt in records(self.path / "attempts.jsonl") if "event" in attempt]
+        return [attempt for attempt in json_lines.read(self.path / "attempts.jsonl") if "event" in attempt]
 
     def last_nimg(self) -> int:
         """Where the attempt before this one stood; 0 if there was none."""
@@ -113,23 +112,6 @@ class RunDir:
         lock.write(f"pid {os.getpid()} on {socket.gethostname()} since {now()}")
         lock.flush()
         return lock
-
-
-def records(path: Path) -> list[dict[str, Any]]:
-    """The objects of a file of one JSON object a line. A line that a death or a full disk has torn, or that is damaged, is passed over."""
-    try:
-        lines = path.read_bytes().splitlines()
-    except FileNotFoundError:
-        return []
-    found = []
-    for line in lines:
-        try:
-            record = json.loads(line)
-        except ValueError:
-            continue
-        if isinstance(record, dict):
-            found.append(record)
-    return found
 
 
 def job_attempt() -> str:

@@ -5,11 +5,11 @@ Half a line and half a file count as absent. Nothing here loads torch.
 
 from __future__ import annotations
 
-import json
 import os
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+
+from biggan_scale.config.json_lines import parsed
 
 TAIL_BYTES = 64 * 1024  # of metrics.jsonl: more than its last line
 
@@ -20,15 +20,6 @@ def json_object(path: Path) -> dict[str, Any] | None:
         return parsed(path.read_bytes())
     except (FileNotFoundError, NotADirectoryError):
         return None
-
-
-def json_lines(path: Path) -> Iterator[dict[str, Any]]:
-    """The object in each line of a file; none where there is no such file."""
-    try:
-        with path.open("rb") as file:
-            yield from filter(None, map(parsed, file))
-    except FileNotFoundError:
-        return
 
 
 def last_json_line(path: Path) -> dict[str, Any]:
@@ -44,12 +35,3 @@ def last_lines(path: Path) -> list[bytes]:
             return file.read().splitlines()
     except FileNotFoundError:
         return []
-
-
-def parsed(text: bytes) -> dict[str, Any] | None:
-    """The object in a line or file; None for half of one."""
-    try:
-        value = json.loads(text)
-    except ValueError:
-        return None
-    return value if isinstance(value, dict) else None

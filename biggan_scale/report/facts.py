@@ -7,9 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from biggan_scale.config import json_lines
 from biggan_scale.config.errors import CheckpointError
 from biggan_scale.engine import checkpoint
-from biggan_scale.engine.run_files import json_lines, json_object, last_lines
+from biggan_scale.engine.run_files import json_object, last_lines
 from biggan_scale.report import series
 
 LOG_LINES = 60  # of log.txt, the last
@@ -70,7 +71,7 @@ def gather(run_dir: Path, status: Mapping[str, Any], summary: str) -> Facts:
         identity=json_object(run_dir / "run.json") or {},
         config=_text(run_dir / "config.yaml"),
         health=json_object(run_dir / "health.json"),
-        lines=series.read(json_lines(run_dir / "metrics.jsonl")),
+        lines=series.read(json_lines.read(run_dir / "metrics.jsonl")),
         sheets=_sheets(run_dir / "samples"),
         checkpoints=_checkpoints(run_dir / "checkpoints"),
         attempts=_attempts(run_dir / "attempts.jsonl"),
@@ -113,7 +114,7 @@ def _checkpoint(path: Path) -> Checkpoint:
 def _attempts(path: Path) -> list[Attempt]:
     """Each start with the end that was written before the next."""
     found: list[Attempt] = []
-    for event in json_lines(path):
+    for event in json_lines.read(path):
         if event.get("event") == "start":
             found.append(Attempt(event, None))
         elif event.get("event") == "end":

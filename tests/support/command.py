@@ -36,7 +36,12 @@ def start(*arguments: str, ranks: int = 1, torchrun: tuple[str, ...] = (), fault
         variables: of the environment.
     """
     launcher = ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={ranks}", *torchrun] if ranks > 1 else []
-    command = [sys.executable, *launcher, "-m", "faults.inject" if faults else "biggan_scale.cli", *arguments]
+    module = [
+        "-m",
+        *(["--"] if launcher else []),
+        "faults.inject" if faults else "biggan_scale.cli",
+    ]  # torchrun would take --num for its own
+    command = [sys.executable, *launcher, *module, *arguments]
     ours = {"OMP_NUM_THREADS": "1", "PYTHONPATH": f"{ROOT}:{ROOT / 'tests'}"} | ({"BIGGAN_SCALE_TEST_FAULTS": faults} if faults else {})
     environment = os.environ | ours | variables
     return subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True)
