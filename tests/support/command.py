@@ -14,8 +14,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from biggan_scale.config import json_lines
 from biggan_scale.engine.log import OF_THE_MACHINE
-from biggan_scale.engine.run_files import json_lines
 
 ROOT = Path(__file__).resolve().parents[2]
 TIMEOUT_S = 240
@@ -93,7 +93,8 @@ def rounds_logged(run_dir: Path) -> list[int]:
 def records(run_dir: Path) -> list[dict[str, Any]]:
     """All of metrics.jsonl that follows from the config and the images seen."""
     return [
-        {name: value for name, value in record.items() if name not in OF_THE_MACHINE} for record in json_lines(run_dir / "metrics.jsonl")
+        {name: value for name, value in record.items() if name not in OF_THE_MACHINE}
+        for record in json_lines.read(run_dir / "metrics.jsonl")
     ]
 
 
