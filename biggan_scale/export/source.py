@@ -106,7 +106,8 @@ def _newest_valid(run: Path) -> Path:
             return path
         problems.append(f"{path.name}: {problem}")
         warnings.warn(f"{path}: {problem}; trying the one before", stacklevel=2)
-    raise CheckpointError(f"{run}: no valid checkpoint ({'; '.join(problems) or 'none has been written'})")
+    none = "all were set aside as BAD_*" if any((run / "checkpoints").glob("BAD_*")) else "none has been written"
+    raise CheckpointError(f"{run}: no valid checkpoint ({'; '.join(problems) or none})")
 
 
 def _checkpoint(path: Path, weights: Weights) -> Source:

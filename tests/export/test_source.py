@@ -87,6 +87,10 @@ def first(run: Path) -> Path:
         (lambda run: shutil.rmtree(run), "no such run, checkpoint or export"),
         (lambda run: shutil.rmtree(run / "checkpoints"), "not a model; a run has checkpoints/"),
         (lambda run: [shutil.rmtree(path) for path in (run / "checkpoints").iterdir()], "none has been written"),
+        (
+            lambda run: [checkpoint.set_aside(path) for path in checkpoint.checkpoints(run / "checkpoints")],
+            r"no valid checkpoint \(all were set aside as BAD_\*\)",
+        ),
         (lambda run: newer(first(run) / checkpoint.MANIFEST, "format"), "newer biggan_scale"),
         (lambda run: edit(first(run) / checkpoint.MANIFEST, lambda manifest: manifest.pop("config")), "has no config"),
         (
