@@ -57,7 +57,7 @@ def run_with_encoder(subject: Subject, folder: Path, *overrides: str) -> Subject
 
 @pytest.fixture
 def with_encoder(subject: Subject, tmp_path: Path) -> Subject:
-    return run_with_encoder(subject, tmp_path / "run")
+    return run_with_encoder(subject, tmp_path / "run", "game.encoder_scale=1")
 
 
 @pytest.fixture

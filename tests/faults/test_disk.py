@@ -53,7 +53,8 @@ def test_a_full_disk_is_told_and_the_run_goes_on_when_there_is_room(small_disk: 
     assert attempt.wait() == [5], attempt.said()
     assert "Traceback" not in attempt.said()
     last = attempt.said().splitlines()[-1]
-    assert ("disk full: a checkpoint needs " in last and " bytes, " in last) or (not share and "No space left on device" in last)
+    # The save and the small files of the run are written at the same time: either may be the first to find the disk full.
+    assert ("disk full: a checkpoint needs " in last and " bytes, " in last) or "No space left on device" in last
     assert manifests(small_disk / "run") == before
     filler.unlink()
     attempt = Attempt(*arguments, *FEW)
