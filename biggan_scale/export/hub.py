@@ -78,6 +78,7 @@ def _fill(folder: Path, config_tree: Mapping[str, Any], weights: Mapping[str, Ma
         "weights_sha256": source.sha256(folder / source.WEIGHTS_FILE),
     }
     (folder / source.CONFIG_FILE).write_text(json.dumps(description, indent=1) + "\n")
+    (folder / source.WEIGHTS_FILE).chmod((folder / source.CONFIG_FILE).stat().st_mode)  # safetensors writes for the owner alone
     model = Model(source.find(folder))
     truncation = model.config.snapshot.truncation
     classes = list(range(min(model.spec.num_classes, ROWS)))

@@ -61,6 +61,10 @@ def test_an_export_has_config_weights_card_and_samples(trained: Trained) -> None
     assert {path.name for path in trained.export.parent.iterdir()} == {"run", "export"}  # nothing temporary is left
 
 
+def test_whoever_may_read_an_exports_config_may_read_its_weights(trained: Trained) -> None:
+    assert (trained.export / "model.safetensors").stat().st_mode == (trained.export / "config.json").stat().st_mode
+
+
 def test_card_says_what_the_checkpoint_knows(trained: Trained) -> None:
     card = (trained.export / "README.md").read_text()
     head = yaml.safe_load(card.split("---")[1])
