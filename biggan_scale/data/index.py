@@ -121,9 +121,12 @@ class Dataset:
         data = self._read_index(wanted)
         if hashlib.sha256(data).hexdigest() != wanted.index_sha256:
             raise DataError(f"{path}: its sha256 is not the one in {DATASET_FILE}; copy it again from where it was packed, or pack again")
-        rows = np.lib.format.read_array(io.BytesIO(data), allow_pickle=False)
-        if rows.dtype != INDEX_DTYPE or rows.shape != (wanted.num_samples,):
+        # The header is compared, not parsed: numpy parses it by `ast`, and in CPython 3.11 that may fail where a garbage collection falls
+        # into it ("AST constructor recursion depth mismatch").
+        header = _header(wanted.num_samples)
+        if not data.startswith(header) or len(data) != len(header) + wanted.num_samples * INDEX_DTYPE.itemsize:
             raise DataError(f"{path}: not an index of {wanted.num_samples} samples; pack again")
+        rows = np.frombuffer(data, INDEX_DTYPE, offset=len(header))
         lowest, highest = (0, self.num_classes - 1) if self.classes else (NO_LABEL, NO_LABEL)
         wrong = np.flatnonzero((rows["label"] < lowest) | (rows["label"] > highest))
         if len(wrong):
@@ -188,8 +191,14 @@ def index_name(shard_name: str) -> str:
 
 def index_bytes(rows: Sequence[tuple[int, int, int, int]]) -> bytes:
     """The content of an index file for samples given as (offset, size, label, crc32)."""
+    return _header(len(rows)) + np.array(rows, INDEX_DTYPE).tobytes()
+
+
+def _header(num_samples: int) -> bytes:
+    """The beginning of a .npy file of (num_samples,) of INDEX_DTYPE."""
     buffer = io.BytesIO()
-    np.lib.format.write_array(buffer, np.array(rows, INDEX_DTYPE), allow_pickle=False)
+    descr = np.lib.format.dtype_to_descr(INDEX_DTYPE)
+    np.lib.format.write_array_header_1_0(buffer, {"descr": descr, "fortran_order": False, "shape": (num_samples,)})
     return buffer.getvalue()
 
 
