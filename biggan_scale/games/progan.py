@@ -78,12 +78,6 @@ class Progan(Regularised):
     def seen_spec(self) -> ImageSpec:
         return dataclasses.replace(self.spec, height=BOTTOM, width=BOTTOM)
 
-    def latents(self, noise: Noise, labels: Tensor | None = None, truncation: float | None = None) -> Draw:
-        draw = {"z": self.prior.sample(noise, truncation)}
-        if self.spec.num_classes:
-            draw["y"] = noise.integers(self.spec.num_classes) if labels is None else labels
-        return draw
-
     def draw(self, move: Move, batch: Batch, noise: Noise) -> Draw:
         draw = self.latents(noise, batch.labels)  # real and generated image of a line share their class
         if move.player == "G":

@@ -61,12 +61,6 @@ class R3gan(Regularised):
     def moves(self, clock: Clock) -> tuple[Move, ...]:
         return Move("D", "D"), Move("G", "G")
 
-    def latents(self, noise: Noise, labels: Tensor | None = None, truncation: float | None = None) -> Draw:
-        draw = {"z": self.prior.sample(noise, truncation)}
-        if self.spec.num_classes:
-            draw["y"] = noise.integers(self.spec.num_classes) if labels is None else labels
-        return draw
-
     def draw(self, move: Move, batch: Batch, noise: Noise) -> Draw:
         draw = self.latents(noise, batch.labels) | self.augment_draws(noise, "real", "fake")
         if move.player == "G":

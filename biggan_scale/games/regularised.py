@@ -55,6 +55,7 @@ class Seen(NamedTuple):
 
 class Regularised(Game):
     D: Any  # images (and labels) to scores
+    prior: Any  # a component of `latent/`
     augment: Any  # a component of `augment/`, or None
     consistency: Any  # the same
     mean_real: Tensor
@@ -73,6 +74,12 @@ class Regularised(Game):
     def seen_spec(self) -> ImageSpec:
         """The images that D sees; the smallest, where their size changes."""
         return self.spec
+
+    def latents(self, noise: Noise, labels: Tensor | None = None, truncation: float | None = None) -> Draw:
+        draw = {"z": self.prior.sample(noise, truncation)}
+        if self.spec.num_classes:
+            draw["y"] = noise.integers(self.spec.num_classes) if labels is None else labels
+        return draw
 
     def augment_draws(self, noise: Noise, *which: str) -> Draw:
         """For each of "real" and "fake": what `view` of them takes, as "augment_real" and "augment_fake"."""
