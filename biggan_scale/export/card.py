@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from biggan_scale.config import to_tree
+from biggan_scale.export.graph import Graph
 from biggan_scale.export.load import Model
 
 SETTINGS = ("batch_size", "precision", "seed", "game.type", "ema.decay", "ema.half_life", "data.flip")  # shown; config.json has all
@@ -41,7 +42,7 @@ images; None is the prior as trained. `model.generator(z, y)` is the network its
 
 Without biggan_scale: `model.safetensors` holds plain weights, nothing needs to be normalised or averaged; `config.json` says which
 network they belong to.
-
+{graphs}
 ## How it was made
 
 Training settings (all are in `config.json`):
@@ -63,9 +64,30 @@ No evaluation is recorded in this export.
 ENCODER = """ `model.encoder(images)` gives the latent vectors
 of images, which the generator turns into reconstructions; `model.encoder.features(images)` gives what a classifier may start from."""
 
+GRAPHS = """
+As graphs, which need {runtime} alone and take any number N of images at once:
 
-def text(model: Model) -> str:
-    """The card, in Markdown with a YAML head."""
+{listed}
+
+```python
+{lines}
+```
+"""
+
+ONNX_LINES = """\
+import numpy, onnxruntime
+session = onnxruntime.InferenceSession("PATH/OF/THIS/FOLDER/{file}")
+inputs = {{{inputs}}}
+({output},) = session.run(None, inputs)"""
+
+PROGRAM_LINES = """\
+import torch
+network = torch.export.load("PATH/OF/THIS/FOLDER/{file}").module()
+{output} = network({inputs})"""
+
+
+def text(model: Model, graphs: Sequence[Graph]) -> str:
+    """The card, in Markdown with a YAML head; `graphs`: what the export has besides its weights."""
     spec, config = model.spec, model.config
     game = config.game.type
     generator = getattr(config.game.config, "generator", config.game)
@@ -84,9 +106,44 @@ def text(model: Model) -> str:
         width=spec.width,
         settings=_listed({key: _at(to_tree(config), key) for key in SETTINGS}),
         provenance=_listed(model.provenance),
+        graphs=_about_graphs(graphs, model) if graphs else "",
         encoder=ENCODER if "E" in model.game.averaged() else "",
         labels=f" Labels are numbers, 0 to\n{spec.num_classes - 1}, as in the training data." if spec.num_classes else "",
     )
+
+
+def _about_graphs(graphs: Sequence[Graph], model: Model) -> str:
+    """What they take and give, and lines that run the first."""
+    first = graphs[0]
+    is_onnx = first.file.endswith(".onnx")
+    module = "numpy" if is_onnx else "torch"
+    inputs = {name: _example(module, (16, *shape), dtype) for name, (shape, dtype) in first.inputs.items()}
+    if is_onnx:
+        lines = ONNX_LINES.format(
+            file=first.file, inputs=", ".join(f'"{name}": {made}' for name, made in inputs.items()), output=first.output
+        )
+    else:
+        lines = PROGRAM_LINES.format(file=first.file, inputs=", ".join(inputs.values()), output=first.output)
+    return GRAPHS.format(
+        runtime="onnxruntime" if is_onnx else "torch",
+        listed="\n".join(f"- {_signature(graph)}" for graph in graphs),
+        lines=lines,
+    )
+
+
+def _signature(graph: Graph) -> str:
+    takes = ", ".join(f"{name} {('N', *shape)} {dtype}".replace("'", "") for name, (shape, dtype) in graph.inputs.items())
+    gives = f"{graph.output} {('N', *graph.output_shape)}".replace("'", "")
+    return f"`{graph.file}`: {takes} to {gives}; differs from the network by {graph.difference:.1e} of the largest value"
+
+
+def _example(module: str, size: tuple[int, ...], dtype: str) -> str:
+    """An expression for one input: labels of the first class, a truncation of each image, latents."""
+    if dtype.startswith("int"):
+        return f"{module}.zeros({size}, dtype={module}.{dtype})"
+    if len(size) == 1:
+        return f"{module}.full({size}, 0.7, dtype={module}.{dtype})"
+    return f"torch.randn{size}" if module == "torch" else f"numpy.random.randn{size}.astype(numpy.{dtype})"
 
 
 def _at(tree: Mapping[str, Any], dotted: str) -> Any:

@@ -16,35 +16,38 @@ from torch import Tensor
 
 from biggan_scale.config import ConfigError
 from biggan_scale.data.pixels import save_png, tile_in_turn, to_uint8
-from biggan_scale.export import card, source
+from biggan_scale.export import card, graph, source
 from biggan_scale.export.load import Model
 from biggan_scale.export.publish import new_folder
 
+HUB = "hub"  # the format of a folder without graphs
 SAMPLES_FILE, CARD_FILE = "samples.png", "README.md"
 ROWS, COLUMNS = 8, 8  # of the grid of samples
 
 
-def export_run(run: str | Path, out: str | Path) -> Path:
+def export_run(run: str | Path, out: str | Path, format_: str = HUB) -> Path:
     """Export a run's (or a checkpoint's) averaged weights.
 
     Args:
-        run: a run directory, of which the newest valid checkpoint is taken, or a checkpoint.
+        run: a run directory, of which the newest valid checkpoint is taken, or a checkpoint; for a graph an export as well.
         out: the folder to write; a non-empty one is replaced if it is an export.
+        format_: HUB, or one of `graph.FORMATS`, by which the folder has the networks as graphs besides.
 
     Returns:
         The checkpoint that was taken.
 
     Raises:
         CheckpointError: no model is there. ConfigError: it is an export already, or `out` is something else.
-        EnvironmentFault: `out` cannot be written.
+        EnvironmentFault: `out` cannot be written; packages of the format are missing, or its graph is not right.
     """
     found = source.find(run)
-    if found.is_export:
+    if found.is_export and format_ == HUB:
         raise ConfigError(f"{run} is an export already; copy the folder")
+    graph.check_installed(format_)
     with new_folder(Path(out), may_replace=source.is_export) as folder:
         model = Model(found)
         weights = {part: network.state_dict() for part, network in model.game.averaged().items()}
-        _fill(folder, found.tree, weights, model.provenance)
+        _fill(folder, found.tree, weights, model.provenance, format_)
     return found.path
 
 
@@ -64,10 +67,12 @@ def write_export(
         EnvironmentFault: `out` cannot be written.
     """
     with new_folder(Path(out), may_replace=source.is_export) as folder:
-        _fill(folder, config_tree, weights, about)
+        _fill(folder, config_tree, weights, about, HUB)
 
 
-def _fill(folder: Path, config_tree: Mapping[str, Any], weights: Mapping[str, Mapping[str, Tensor]], about: Mapping[str, Any]) -> None:
+def _fill(
+    folder: Path, config_tree: Mapping[str, Any], weights: Mapping[str, Mapping[str, Tensor]], about: Mapping[str, Any], format_: str
+) -> None:
     tensors = {f"{part}.{name}": t.detach().cpu().contiguous() for part, named in weights.items() for name, t in named.items()}
     save_file(tensors, folder / source.WEIGHTS_FILE, metadata={"format": "pt"})
     description = {
@@ -85,4 +90,5 @@ def _fill(folder: Path, config_tree: Mapping[str, Any], weights: Mapping[str, Ma
     num_rows = len(classes) or ROWS
     images = model.sample(num_rows * COLUMNS, truncation=truncation, classes=classes or None)
     save_png(tile_in_turn(to_uint8(images), num_rows), folder / SAMPLES_FILE)
-    (folder / CARD_FILE).write_text(card.text(model))
+    graphs = [] if format_ == HUB else graph.write(folder, model, format_)
+    (folder / CARD_FILE).write_text(card.text(model, graphs))
