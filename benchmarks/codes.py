@@ -1,11 +1,14 @@
-"""Do the codes that a GAN found without labels tell the classes? Over finished runs with a joint prior, as one JSON object.
+"""Do the codes that a GAN found without labels tell the classes? Over finished runs of one kind, as one JSON object.
 
     python benchmarks/codes.py runs/infogan-seed0 runs/infogan-seed1 --data data/fashion_mnist32
+    python benchmarks/codes.py runs/bigbigan-seed0 runs/bigbigan-seed1 --data data/fashion_mnist32
 
-Purity (metrics/clusters.py) of two partitions of the same images into as many parts, K, as the first categorical code has values:
+Purity (metrics/clusters.py) of partitions of the same images into as many parts, K, as the first categorical code has values; for a game
+with an encoder, as there are classes:
 
     generated   by the code they were made from; by k-means on their pixels; labels: what a classifier of the real images says
-    real        by Q's reading of them (InfoGAN alone has a Q; as trained, not averaged); by k-means on their pixels; labels: their own
+    real        by Q's reading of them (InfoGAN alone has a Q; as trained, not averaged), or by k-means on the encoder's features, scaled
+                to a deviation of 1; by k-means on their pixels, and on these scaled likewise; labels: their own
 """
 
 from __future__ import annotations
@@ -21,6 +24,7 @@ import torch
 from torch import Tensor
 
 from biggan_scale.config import ConfigError, UserError
+from biggan_scale.data.index import Dataset
 from biggan_scale.data.loader import Loader
 from biggan_scale.data.order import GlobalOrder
 from biggan_scale.data.packaged import open_dataset
@@ -59,23 +63,39 @@ def measured(run: Path, args: argparse.Namespace) -> dict[str, Any]:
     print(f"measuring {run}", file=sys.stderr, flush=True)
     source = find(run)
     model = Model(source, CPU)
-    prior = model.game.prior
-    if not isinstance(prior, Joint) or not prior.config.categories:
-        raise ConfigError(f"{run}: its prior has no categorical code")
-    k = prior.config.categories[0]
     dataset = open_dataset(args.data, (model.spec.height, model.spec.width), model.spec.channels)
+    found: dict[str, Any] = {
+        "run": str(run),
+        "game": source.config.game.type,
+        "seed": source.config.seed,
+        "nimg": source.provenance["nimg"],
+    }
+    if "E" in model.game.averaged():
+        k = dataset.num_classes
+        images, labels = real(dataset, args.num)
+        features = torch.cat([model.encoder.features(part) for part in images.split(CHUNK)])
+        return found | {"num_codes": k, "real": purities(k_means(scaled(features), k, seed=0), images, labels, k)}
+    prior = getattr(model.game, "prior", None)
+    if not isinstance(prior, Joint) or not prior.config.categories:
+        raise ConfigError(f"{run}: it has no encoder, and its prior has no categorical code")
+    k = prior.config.categories[0]
     classifier = extractors.make("classifier", model, source, dataset, no_tick)
 
     codes, images = generated(model, prior, args.num, args.seed)
     probabilities = torch.cat([seen for part in images.split(CHUNK) if (seen := classifier(part).probabilities) is not None])
-    found = {"run": str(run), "seed": source.config.seed, "nimg": source.provenance["nimg"], "num_codes": k}
-    found["generated"] = purities(codes, images, probabilities.argmax(1), k)
+    found |= {"num_codes": k, "generated": purities(codes, images, probabilities.argmax(1), k)}
     if isinstance(model.game, Infogan):
-        loader = Loader(dataset, GlobalOrder(dataset.shard_sizes, 0), workers=0, flip=False, seed=0)
-        parts = [(to_float(part), labels) for part, labels, _ in loader.ranges((i, i + CHUNK) for i in range(0, args.num, CHUNK))]
-        images, labels = (torch.cat(column) for column in zip(*parts, strict=True))
+        images, labels = real(dataset, args.num)
         found["real"] = purities(read(source, images), images, labels, k)
     return found
+
+
+def real(dataset: Dataset, num: int) -> tuple[Tensor, Tensor]:
+    """(num, C, H, W) images in [-1, 1], and their (num,) classes."""
+    loader = Loader(dataset, GlobalOrder(dataset.shard_sizes, 0), workers=0, flip=False, seed=0)
+    parts = [(to_float(part), labels) for part, labels, _ in loader.ranges((i, i + CHUNK) for i in range(0, num, CHUNK))]
+    images, labels = (torch.cat(column) for column in zip(*parts, strict=True))
+    return images, labels
 
 
 def generated(model: Model, prior: Joint, num: int, seed: int) -> tuple[Tensor, Tensor]:
@@ -98,14 +118,26 @@ def read(source: Source, images: Tensor) -> Tensor:
 
 
 def purities(codes: Tensor, images: Tensor, labels: Tensor, k: int) -> dict[str, float]:
-    return {"codes": purity(codes, labels), "k_means": purity(k_means(images.flatten(1), k, seed=0), labels)}
+    pixels = images.flatten(1)
+    return {
+        "codes": purity(codes, labels),
+        "k_means": purity(k_means(pixels, k, seed=0), labels),
+        "k_means_scaled": purity(k_means(scaled(pixels), k, seed=0), labels),
+    }
+
+
+def scaled(features: Tensor) -> Tensor:
+    """(N, D) with mean 0 and deviation 1 of each feature; constant ones stay 0."""
+    centred = features - features.mean(0)
+    deviation = centred.std(0)
+    return torch.where(deviation > 0, centred / deviation, 0)
 
 
 def summary(runs: list[dict[str, Any]]) -> dict[str, Any]:
     """Mean and standard deviation over the runs."""
     result: dict[str, Any] = {"num_runs": len(runs)}
     for kind in ("generated", "real"):
-        for way in ("codes", "k_means"):
+        for way in ("codes", "k_means", "k_means_scaled"):
             values = [run[kind][way] for run in runs if kind in run]
             if values:
                 result[f"{kind}_{way}"] = {"mean": statistics.mean(values), "std": statistics.stdev(values) if len(values) > 1 else None}
@@ -114,7 +146,7 @@ def summary(runs: list[dict[str, Any]]) -> dict[str, Any]:
 
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("runs", metavar="RUN", type=Path, nargs="+", help="runs, or checkpoints, of games with a joint prior")
+    parser.add_argument("runs", metavar="RUN", type=Path, nargs="+", help="runs, or checkpoints, with a categorical code or an encoder")
     parser.add_argument("--data", required=True, help="labelled images")
     parser.add_argument("--num", type=int, default=5_000, help="images of each kind (default 5000)")
     parser.add_argument("--seed", type=int, default=0, help="of the generated images (default 0)")

@@ -61,6 +61,19 @@ def test_saving_compares_the_two_ways() -> None:
     assert found["ratio"] == pytest.approx(found["stall_s synchronous"] / found["stall_s beside"], rel=0.2)
 
 
+def test_codes_are_compared_with_clusters_of_the_pixels(tmp_path: Path) -> None:
+    narrow = ["game.generator.channels=4", "game.encoder.channels=4", "game.discriminator.channels=4", "log.tensorboard=false"]
+    for seed in ("0", "1"):
+        settings = [f"run_dir=run{seed}", f"seed={seed}", "until=1 rounds", "batch_size=8", *narrow]
+        run("-m", "biggan_scale.cli", "train", "bigan_ali_emoji32", *settings, cwd=tmp_path)
+    found = json.loads(run(ROOT / "benchmarks/codes.py", "run0", "run1", "--data", "packaged:emoji64", "--num", "100", cwd=tmp_path))
+    of_codes = [one["real"]["codes"] for one in found["runs"]]
+    assert found["summary"]["real_codes"]["mean"] == pytest.approx(sum(of_codes) / 2)
+    assert found["runs"][0]["num_codes"] == 9
+    assert found["runs"][0]["real"]["k_means"] == found["runs"][1]["real"]["k_means"]  # the pixels are the same, whatever the run
+    assert all(1 / 9 < purity <= 1 for one in found["runs"] for purity in one["real"].values())
+
+
 def test_penalty_compares_ways_to_one_gradient() -> None:
     small = ["game.generator.channel_base=128", "game.discriminator.channel_base=128", "data.resolution=8", "game.augment=null"]
     options = ["--no-compile", "--batch", "4", "--rounds", "1", "--threads", "1"]
