@@ -20,7 +20,6 @@ from typing import Any, Literal
 
 import numpy as np
 import torch
-from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from biggan_scale.config import ConfigError, ImageSpec
@@ -29,6 +28,7 @@ from biggan_scale.data.pixels import save_png, tile, to_uint8
 from biggan_scale.dist.seeds import Noise
 from biggan_scale.editing.styles import images_of, style_game
 from biggan_scale.engine.signals import StopFlag
+from biggan_scale.engine.tensor_file import write_tensors
 from biggan_scale.export.load import Model, one_thread
 from biggan_scale.export.publish import new_folder
 from biggan_scale.export.source import Weights, find
@@ -172,7 +172,7 @@ def project_to(
             }
             for name, pictures in {"target": [target], "projected": [found], "comparison": [target, start, found]}.items():
                 save_png(tile(to_uint8(torch.cat(pictures)), len(pictures)), folder / f"{name}.png")
-            save_file({"w": ws}, folder / WEIGHTS_FILE)
+            write_tensors(folder / WEIGHTS_FILE, {"w": ws})
             (folder / RECORD_FILE).write_text(json.dumps(record, indent=1) + "\n")
         return record
 

@@ -28,10 +28,11 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch import Tensor
 
 from biggan_scale.config.errors import CheckpointError, EnvironmentFault
+from biggan_scale.engine.tensor_file import write_tensors
 
 FORMAT = 2  # 1 had no digest of the manifest itself
 MANIFEST = "MANIFEST.json"
@@ -96,7 +97,7 @@ def _write_files(temporary: Path, training_state: TrainingState, about: dict[str
     temporary.mkdir()
     for name in TENSOR_FILES:
         tensors = {k: v.detach().cpu().contiguous() for k, v in getattr(training_state, name).items()}
-        save_file(tensors, temporary / f"{name}.safetensors")
+        write_tensors(temporary / f"{name}.safetensors", tensors)
     (temporary / "state.json").write_text(json.dumps(training_state.state, sort_keys=True, indent=1))
     files = {name: _seal(temporary / name) for name in STATE_FILES}
     manifest = {

@@ -11,11 +11,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from safetensors.torch import save_file
 from torch import Tensor
 
 from biggan_scale.config import ConfigError
 from biggan_scale.data.pixels import save_png, tile_in_turn, to_uint8
+from biggan_scale.engine.tensor_file import write_tensors
 from biggan_scale.export import card, graph, source
 from biggan_scale.export.load import Model
 from biggan_scale.export.publish import new_folder
@@ -74,7 +74,7 @@ def _fill(
     folder: Path, config_tree: Mapping[str, Any], weights: Mapping[str, Mapping[str, Tensor]], about: Mapping[str, Any], format_: str
 ) -> None:
     tensors = {f"{part}.{name}": t.detach().cpu().contiguous() for part, named in weights.items() for name, t in named.items()}
-    save_file(tensors, folder / source.WEIGHTS_FILE, metadata={"format": "pt"})
+    write_tensors(folder / source.WEIGHTS_FILE, tensors, {"format": "pt"})
     description = {
         "format": source.EXPORT_FORMAT,
         "version": source.EXPORT_VERSION,
@@ -83,7 +83,6 @@ def _fill(
         "weights_sha256": source.sha256(folder / source.WEIGHTS_FILE),
     }
     (folder / source.CONFIG_FILE).write_text(json.dumps(description, indent=1) + "\n")
-    (folder / source.WEIGHTS_FILE).chmod((folder / source.CONFIG_FILE).stat().st_mode)  # safetensors writes for the owner alone
     model = Model(source.find(folder))
     truncation = model.config.snapshot.truncation
     classes = list(range(min(model.spec.num_classes, ROWS)))

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -126,6 +127,17 @@ def test_leftovers_of_a_death_are_swept_and_never_taken_for_checkpoints(tmp_path
     assert checkpoint.checkpoints(tmp_path) == [path]
     checkpoint.sweep(tmp_path)
     assert list(tmp_path.iterdir()) == [path]
+
+
+def test_whoever_may_read_a_new_file_may_read_a_checkpoint(tmp_path: Path) -> None:
+    before = os.umask(0o027)
+    try:
+        (path,) = saved(tmp_path, 10)
+    finally:
+        os.umask(before)
+    assert {file.name: oct(file.stat().st_mode & 0o777) for file in path.iterdir()} == dict.fromkeys(
+        (*checkpoint.STATE_FILES, checkpoint.MANIFEST), "0o640"
+    )
 
 
 def test_unwritable_place_is_one_line_and_publishes_nothing(tmp_path: Path) -> None:
