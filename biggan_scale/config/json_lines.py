@@ -23,7 +23,13 @@ def append(path: Path, record: Mapping[str, Any]) -> None:
     with path.open("a+b", buffering=0) as file:
         end = file.seek(0, os.SEEK_END)
         torn = end > 0 and os.pread(file.fileno(), 1, end - 1) != b"\n"
-        file.write(b"\n" * torn + json.dumps(record).encode() + b"\n")
+        content = b"\n" * torn + line(record)
+        while content:  # once, but for a disk that is about to be full: it takes a part, and at the next try says so
+            content = content[file.write(content) :]
+
+
+def line(record: Mapping[str, Any]) -> bytes:
+    return json.dumps(record).encode() + b"\n"
 
 
 def parsed(text: bytes) -> dict[str, Any] | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from io import BytesIO
 from pathlib import Path
 
 import torch
@@ -26,7 +27,7 @@ def tile_in_turn(images: Tensor, rows: int) -> Tensor:
     return tile(by_row.flatten(0, 1), by_row.shape[1])
 
 
-def save_png(pixels: Tensor, path: Path) -> None:
+def save_png(pixels: Tensor, path: Path | BytesIO) -> None:
     """(C, H, W) uint8 with C of 1, 3 or 4."""
     array = pixels.permute(1, 2, 0).squeeze(2) if pixels.shape[0] == 1 else pixels.permute(1, 2, 0)
     Image.fromarray(array.contiguous().numpy()).save(path, format="PNG")

@@ -31,7 +31,8 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
-from biggan_scale.config.errors import CheckpointError, EnvironmentFault
+from biggan_scale.config.errors import CheckpointError
+from biggan_scale.engine.machine import unwritten
 from biggan_scale.engine.tensor_file import write_tensors
 
 FORMAT = 2  # 1 had no digest of the manifest itself
@@ -88,7 +89,8 @@ def save(folder: Path, training_state: TrainingState, about: Mapping[str, Any]) 
         _fsync(folder)
     except (OSError, SafetensorError) as error:
         shutil.rmtree(temporary, ignore_errors=True)
-        raise _write_fault(error, folder, training_state) from error
+        needed = sum(t.nbytes for name in TENSOR_FILES for t in getattr(training_state, name).values())
+        raise unwritten("a checkpoint", folder, error, needed) from error
     return final
 
 
@@ -146,7 +148,7 @@ def retain(folder: Path, keep: int, pins: Collection[Path] = ()) -> None:
             os.rename(path, doomed)  # from here on nobody takes a half-deleted directory for a checkpoint
             shutil.rmtree(doomed, ignore_errors=True)
     except OSError as error:
-        raise EnvironmentFault(f"cannot delete old checkpoints in {folder}: {error}; the newest are intact") from error
+        raise unwritten("the new name of an old checkpoint", folder, error) from error
 
 
 def sweep(folder: Path) -> None:
@@ -290,16 +292,3 @@ def _fsync(path: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
-
-
-def _write_fault(error: Exception, folder: Path, training_state: TrainingState) -> EnvironmentFault:
-    needed = sum(t.nbytes for name in TENSOR_FILES for t in getattr(training_state, name).values())
-    place = folder
-    while not place.exists():
-        place = place.parent
-    free = shutil.disk_usage(place).free
-    if free < needed or "No space left" in str(error):
-        return EnvironmentFault(
-            f"disk full: a checkpoint needs {needed:,} bytes, {free:,} are free in {folder}; the older checkpoints are intact"
-        )
-    return EnvironmentFault(f"cannot write a checkpoint in {folder}: {error}; the older checkpoints are intact")

@@ -18,6 +18,7 @@ from typing import Any
 from torch import Tensor
 
 from biggan_scale.config import json_lines
+from biggan_scale.engine import machine
 
 # What a record says of the machine. The rest follows from the config and the images seen, and is the same after a resume.
 OF_THE_MACHINE = ("img_per_s", "ranks/skew")
@@ -72,18 +73,21 @@ class Log:
         record: dict[str, Any] = {"nimg": nimg, "kimg": nimg / 1000, "round": round}
         record |= {name: value if math.isfinite(value) else None for name, value in values.items()}
         record["img_per_s"] = round_to(speed, 4)
-        json_lines.append(self._metrics, record)
+        with machine.writing(self._metrics, len(json_lines.line(record))):
+            json_lines.append(self._metrics, record)
         if self._board is not None:
-            for name, value in record.items():
-                if isinstance(value, float):
-                    self._board.add_scalar(name, value, nimg)
+            with machine.writing(self._metrics.with_name("events.*")):
+                for name, value in record.items():
+                    if isinstance(value, float):
+                        self._board.add_scalar(name, value, nimg)
         losses = "  ".join(f"{name} {value:.4f}" for name, value in values.items() if name.endswith("/loss"))
         self.say(f"{self._position(nimg)}  round {round}  {losses}  {speed:.1f} img/s  {self._eta(nimg, speed)}")
 
     def image(self, name: str, pixels: Tensor, nimg: int) -> None:
         """(C, H, W) uint8 to TensorBoard."""
         if self._board is not None:
-            self._board.add_image(name, pixels, nimg)
+            with machine.writing(self._metrics.with_name("events.*")):
+                self._board.add_image(name, pixels, nimg)
 
     def _speed(self, nimg: int) -> float:
         since, before = self._mark
@@ -121,5 +125,6 @@ def _drop_after(path: Path, nimg: int) -> None:
     text = "".join(f"{json.dumps(record)}\n" for record in kept)
     if path.exists() and path.read_bytes() != text.encode():
         temporary = path.with_name(f".{path.name}")
-        temporary.write_text(text)
-        temporary.replace(path)
+        with machine.writing(path, len(text)):
+            temporary.write_text(text)
+            temporary.replace(path)

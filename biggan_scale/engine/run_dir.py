@@ -20,6 +20,7 @@ from typing import IO, Any
 
 from biggan_scale.config import json_lines
 from biggan_scale.config.errors import EnvironmentFault
+from biggan_scale.engine import machine
 
 
 class RunDir:
@@ -36,6 +37,8 @@ class RunDir:
                 folder.mkdir(parents=True, exist_ok=True)
             self._lock = self._acquire()
         except OSError as error:
+            if error.errno in machine.FULL:
+                raise machine.unwritten("LOCK", self.path, error) from error
             raise EnvironmentFault(f"run_dir {self.path} cannot be written: {error.strerror}; choose another run_dir=...") from error
 
     @property
@@ -51,12 +54,16 @@ class RunDir:
         self.write_text(name, json.dumps(value, indent=1) + "\n")
 
     def write_text(self, name: str, text: str) -> None:
-        temporary = self.path / f".{name}.{os.getpid()}"
-        try:
-            temporary.write_text(text)
-            os.replace(temporary, self.path / name)
-        except OSError as error:
-            raise EnvironmentFault(f"cannot write {self.path / name}: {error.strerror}") from error
+        self.write_bytes(self.path / name, text.encode())
+
+    def write_bytes(self, path: Path, content: bytes) -> None:
+        temporary = path.with_name(f".{path.name}.{os.getpid()}")
+        with machine.writing(path, len(content)):
+            try:
+                temporary.write_bytes(content)
+                os.replace(temporary, path)
+            finally:
+                temporary.unlink(missing_ok=True)
 
     def set_state(self, state: str, *, nimg: int, reason: str = "", requeue: bool = False, exit_code: int = 0) -> None:
         verdict = {"state": state, "reason": reason, "requeue": requeue, "exit_code": exit_code, "nimg": nimg}
@@ -64,11 +71,9 @@ class RunDir:
         self.write_json("state.json", verdict | who)
 
     def append_attempt(self, **facts: Any) -> None:
-        path = self.path / "attempts.jsonl"
-        try:
-            json_lines.append(path, {"time": now(), **facts})
-        except OSError as error:
-            raise EnvironmentFault(f"cannot write {path}: {error.strerror}") from error
+        path, record = self.path / "attempts.jsonl", {"time": now(), **facts}
+        with machine.writing(path, len(json_lines.line(record))):
+            json_lines.append(path, record)
 
     def attempts(self) -> list[dict[str, Any]]:
         """What can be read of them."""

@@ -11,6 +11,7 @@ import os
 import sys
 import time
 from contextlib import ExitStack
+from io import BytesIO
 from pathlib import Path
 from signal import Signals
 
@@ -81,14 +82,16 @@ class Run:
         """Start or resume, and play until the end, a signal or an error; leave the verdict in state.json."""
         process_group.on_main(lambda: self._take_run_dir(stack))
         try:
-            with machine.faults_told(f"try a micro_batch below {micro_batches(self.config, self.ranks.world)[0]}: batch_size stays"):
+            per_rank, _ = micro_batches(self.config, self.ranks.world)
+            with machine.faults_told(Path(self.config.run_dir), f"try a micro_batch below {per_rank}: batch_size stays"):
                 self._prepare(stack)
-                self._announce()
+                process_group.on_main(self._announce)
                 self._loop()
         except (Preempted, DoNotRequeue) as stopped:
             self._verdict_of(stopped)
             raise
-        except BaseException as error:
+        except BaseException as met:
+            error = self._failed_save(met) or met
             fault = error if isinstance(error, UserError) else None
             code = fault.exit_code if fault else 1
             reason = self._lost_ranks(error) or f"{type(error).__name__}: {error}"
@@ -96,6 +99,8 @@ class Run:
                 self._verdict("failed", reason, requeue=fault is None, exit_code=code)
             except EnvironmentFault as second:  # the disk that was full still is: the first error is the one to tell
                 self._say(str(second))
+            if error is not met:
+                raise error from met
             raise
         self._say(f"complete at {self.engine.clock.nimg / 1000:.3f} kimg")
         self._verdict("complete", "")
@@ -184,8 +189,10 @@ class Run:
     def _record(self, pending: list[dict[str, Tensor]]) -> None:
         num_bad = process_group.sum_over_ranks(self.feed.num_bad)
         skew, slow = self.stragglers.since_last(len(pending))
-        if self.log is None:
-            return
+        process_group.on_main(lambda: self._write_record(pending, num_bad, skew, slow))
+
+    def _write_record(self, pending: list[dict[str, Tensor]], num_bad: int, skew: float, slow: str) -> None:
+        assert self.log is not None
         if slow:
             self._say(slow)
         names = sorted({name for stats in pending for name in stats})
@@ -200,8 +207,10 @@ class Run:
         self._verdict("running", "")
 
     def _snapshot(self) -> None:
-        if self.run_dir is None or self.log is None:
-            return
+        process_group.on_main(self._draw)
+
+    def _draw(self) -> None:
+        assert self.run_dir is not None and self.log is not None
         self.watchdog.at("drawing samples")
         game, device, dtype = self.engine.game, self.ranks.device, self.engine.precision.dtype
         check = self.stop.check_here
@@ -216,7 +225,10 @@ class Run:
             return
         name = checkpoint.directory_name(self.engine.clock.nimg)
         for kind, pixels in sheets.items():
-            save_png(pixels, self.run_dir.samples / (f"{name}.png" if kind == "samples" else f"{name}-{kind}.png"))
+            picture = BytesIO()
+            save_png(pixels, picture)
+            file = f"{name}.png" if kind == "samples" else f"{name}-{kind}.png"
+            self.run_dir.write_bytes(self.run_dir.samples / file, picture.getvalue())
             self.log.image(kind, pixels, self.engine.clock.nimg)
 
     def _shown_images(self) -> Tensor:
@@ -250,6 +262,16 @@ class Run:
         self.saver.save(self.engine.state_dict(), about)
         if not self.config.checkpoint.asynchronous:
             self.saver.wait()
+
+    def _failed_save(self, error: BaseException) -> EnvironmentFault | None:
+        """Where a disk is full, small files may meet it first; what a save on its way has met tells more."""
+        if not isinstance(error, EnvironmentFault):
+            return None
+        try:
+            self._wait_for_save()
+        except EnvironmentFault as cause:
+            return cause
+        return None
 
     def _wait_for_save(self) -> None:
         if self.saver is not None:
@@ -386,8 +408,7 @@ class Run:
         return older[0]
 
     def _announce(self) -> None:
-        if self.run_dir is None:
-            return
+        assert self.run_dir is not None
         nimg, world = self.engine.clock.nimg, self.ranks.world
         verb = f"resumed at {nimg / 1000:.3f} kimg" if nimg else "started"
         parameters = ", ".join(

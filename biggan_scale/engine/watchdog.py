@@ -124,15 +124,17 @@ class Watchdog:
     def _end(self, silent: float) -> None:
         path = self._folder / f"rank-{self._ranks.rank}.txt"
         line = f"no progress for {silent:.0f} s: {self._who()}; stacks in {path}"
-        self._verdict(line)
         print(f"rank {self._ranks.rank}: {line}", file=sys.stderr, flush=True)
-        self._folder.mkdir(parents=True, exist_ok=True)
-        with path.open("w") as file:
-            file.write(f"{line}\n")
-            file.flush()
-            faulthandler.dump_traceback(file, all_threads=True)
-        self._stop.wait(2 * self._tick)  # a launcher ends the other ranks with the first: let them write theirs
-        os._exit(1)
+        try:
+            self._verdict(line)
+            self._folder.mkdir(parents=True, exist_ok=True)
+            with path.open("w") as file:
+                file.write(f"{line}\n")
+                file.flush()
+                faulthandler.dump_traceback(file, all_threads=True)
+            self._stop.wait(2 * self._tick)  # a launcher ends the other ranks with the first: let them write theirs
+        finally:  # also where the disk is full
+            os._exit(1)
 
     def _who(self) -> str:
         if lost := self._without_sign_of_life():

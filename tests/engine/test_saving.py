@@ -85,7 +85,7 @@ def test_an_error_is_raised_by_whoever_asks_next_and_once(
         broken.setattr(os, "fsync", lambda descriptor: (_ for _ in ()).throw(OSError(5, "Input/output error")))
         saver.save(state(20), {})
         saver.close()
-    with pytest.raises(EnvironmentFault, match="Input/output error; the older checkpoints are intact"):
+    with pytest.raises(EnvironmentFault, match="Input/output error; the checkpoints are intact"):
         ask(saver)
     saver.check()
     saver.save(state(30), {})

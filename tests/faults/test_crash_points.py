@@ -72,7 +72,7 @@ def saving_process(folder: Path, out: Path, *expressions: str) -> int:
             save(folder, NEW)
             code = OK
         except EnvironmentFault as error:
-            code = DISK_FULL if "disk full: " in str(error) or "No space left" in str(error) else SAID
+            code = DISK_FULL if "disk full: " in str(error) else SAID
         finally:
             os._exit(code)
     os.waitpid(pid, os.WUNTRACED)
