@@ -111,7 +111,8 @@ def _image_of(pixels: NDArray[np.uint8]) -> Image.Image:
     height, width, channels = pixels.shape
     if channels not in ARRAY_MODES or not height * width:
         raise ValueError(f"is an array of {height}x{width} pixels with {channels} channels; an image has pixels, with 1 to 4 channels")
-    return Image.frombytes(ARRAY_MODES[channels], (width, height), pixels.tobytes())  # a fifth faster than fromarray
+    # A fifth faster than fromarray.
+    return Image.frombytes(ARRAY_MODES[channels], (width, height), np.ascontiguousarray(pixels))
 
 
 def is_grey(image: Image.Image) -> bool:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import struct
 import tarfile
 import zlib
 from pathlib import Path
@@ -16,26 +17,26 @@ from typing import BinaryIO, NamedTuple
 from biggan_scale.data.index import NO_LABEL, Shard, index_bytes, index_name, sync_directory, write_atomically
 
 END_OF_TAR = bytes(2 * tarfile.BLOCKSIZE)
-BLOCK_BYTES = 2**20  # written, and hashed, at a time
+BUFFER_BYTES = 2**20  # written at a time
 
 
 class Members(NamedTuple):
     """A sample as it stands in a tar; made by whoever converts, so that the one writer has little to do."""
 
-    header: bytes  # of the image's member
-    image: bytes
-    tail: bytes  # what fills the image's last block, and the member with the label
+    blocks: bytes  # the members, whole blocks
+    image_at: int  # where the image begins in them
+    image_bytes: int
     label: int
     crc32: int  # of the image
 
 
 def members_of(key: str, extension: str, image: bytes, label: int) -> Members:
     header = _header(f"{key}.{extension}", len(image))
-    tail = _padding(image)
+    blocks = [header, image, bytes(-len(image) % tarfile.BLOCKSIZE)]
     if label != NO_LABEL:
         text = b"%d" % label
-        tail += _header(f"{key}.cls", len(text)) + text + _padding(text)
-    return Members(header, image, tail, label, zlib.crc32(image))
+        blocks += (_header(f"{key}.cls", len(text)), text.ljust(tarfile.BLOCKSIZE, b"\0"))
+    return Members(b"".join(blocks), len(header), len(image), label, zlib.crc32(image))
 
 
 class ShardWriter:
@@ -58,27 +59,22 @@ class ShardWriter:
 
     def add(self, sample: Members) -> Shard | None:
         """Adds a sample. Returns the shard that was full without it, which is complete now."""
-        header, image, tail, label, crc32 = sample
-        num_bytes = len(header) + len(image) + len(tail)
+        blocks, image_at, image_bytes, label, crc32 = sample
         finished = None
-        if self._file and (self._size + num_bytes + len(END_OF_TAR) > self.max_bytes or len(self._rows) >= self.max_samples):
+        if self._file and (self._size + len(blocks) + len(END_OF_TAR) > self.max_bytes or len(self._rows) >= self.max_samples):
             finished = self.finish()
         if self._file is None:
             self._begin()
-        self._rows.append((self._size + len(header), len(image), label, crc32))
-        self._size += num_bytes
-        self._pending += (header, image, tail)
-        if self._size - self._size_written >= BLOCK_BYTES:
-            self._write()
+        self._rows.append((self._size + image_at, image_bytes, label, crc32))
+        self._append(blocks)
         return finished
 
     def finish(self) -> Shard | None:
         """Completes the current shard, if one has begun."""
         if self._file is None:
             return None
-        self._pending.append(END_OF_TAR)
-        self._size += len(END_OF_TAR)
-        self._write()
+        self._append(END_OF_TAR)
+        self._file.flush()
         os.fsync(self._file.fileno())
         self._file.close()
         self._file = None
@@ -93,25 +89,16 @@ class ShardWriter:
     def _begin(self) -> None:
         self._name = f"{self.prefix}{self._number:05d}.tar"
         self._temporary = self.path / (self._name + ".tmp")
-        self._file = open(self._temporary, "wb", buffering=0)  # noqa: SIM115 - lives until `finish`
-        self._pending: list[bytes] = []  # neither written nor hashed yet
-        self._size = self._size_written = 0
+        self._file = open(self._temporary, "wb", BUFFER_BYTES)  # noqa: SIM115 - lives until `finish`
+        self._size = 0
         self._sha256 = hashlib.sha256()
         self._rows: list[tuple[int, int, int, int]] = []  # offset, size, label, crc32
 
-    def _write(self) -> None:
+    def _append(self, blocks: bytes) -> None:
         assert self._file is not None
-        data = memoryview(b"".join(self._pending))
-        self._pending.clear()
-        self._sha256.update(data)
-        self._size_written += len(data)
-        while data:
-            data = data[self._file.write(data) :]
-
-
-def _padding(content: bytes) -> bytes:
-    """What is missing to whole blocks."""
-    return bytes(-len(content) % tarfile.BLOCKSIZE)
+        self._file.write(blocks)
+        self._sha256.update(blocks)
+        self._size += len(blocks)
 
 
 def _header_by_tarfile(name: str, size: int) -> bytes:
@@ -121,10 +108,10 @@ def _header_by_tarfile(name: str, size: int) -> bytes:
     return info.tobuf(tarfile.PAX_FORMAT, "utf-8", "surrogateescape")
 
 
-_EMPTY = _header_by_tarfile("", 0)
-_SIZE, _CHECKSUM = 124, 148  # where these fields begin
-_BEFORE_SIZE, _AFTER_SIZE, _AFTER_CHECKSUM = _EMPTY[100:_SIZE], _EMPTY[_SIZE + 11 : _CHECKSUM], _EMPTY[_CHECKSUM + 8 :]
-_EMPTY_SUM = sum(_EMPTY[:_CHECKSUM]) + 8 * ord(" ") + sum(_EMPTY[_CHECKSUM + 8 :]) - sum(b"%011o" % 0)
+# Name, size and checksum among what is the same in every header.
+_FIELDS = struct.Struct("100s24s11s13s6s358s")
+_, _BEFORE_SIZE, _, _AFTER_SIZE, _, _AFTER_CHECKSUM = _FIELDS.unpack(_header_by_tarfile("", 0))
+_SUM_OF_CONSTANTS = sum(_BEFORE_SIZE + _AFTER_SIZE + _AFTER_CHECKSUM) - sum(b"\0 ") + 8 * ord(" ")  # as if the checksum were blank
 
 
 def _header(name: str, size: int) -> bytes:
@@ -132,5 +119,5 @@ def _header(name: str, size: int) -> bytes:
     if not name.isascii() or len(name) > 100:
         return _header_by_tarfile(name, size)
     name_field, size_field = name.encode(), b"%011o" % size
-    checksum = _EMPTY_SUM + sum(name_field) + sum(size_field)
-    return b"%b%b%b%b%06o\0 %b" % (name_field.ljust(100, b"\0"), _BEFORE_SIZE, size_field, _AFTER_SIZE, checksum, _AFTER_CHECKSUM)
+    checksum = b"%06o" % (_SUM_OF_CONSTANTS + sum(name_field) + sum(size_field))
+    return _FIELDS.pack(name_field, _BEFORE_SIZE, size_field, _AFTER_SIZE, checksum, _AFTER_CHECKSUM)
