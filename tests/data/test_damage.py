@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import json
 import os
 import re
@@ -14,7 +15,7 @@ import numpy as np
 import pytest
 
 from biggan_scale.config.errors import DataError
-from biggan_scale.data.index import Dataset, index_bytes
+from biggan_scale.data.index import INDEX_DTYPE, Dataset, index_bytes
 from biggan_scale.data.reader import Reader
 from biggan_scale.data.verify import verify
 from support.shards import Made
@@ -107,14 +108,51 @@ def test_no_flipped_bit_and_no_cut_passes_verify(make_shards) -> None:
         path.write_bytes(intact)
 
 
-def relabel(made: Made, label: int) -> None:
-    """Gives sample 0 of shard 0 another label in the index, consistently with dataset.json."""
-    rows = made.dataset.load_index(0).copy()
-    rows["label"][0] = label
-    content = index_bytes(rows)
+def replace_index(made: Made, content: bytes) -> None:
+    """Gives shard 0 another index, consistently with dataset.json."""
     (made.dataset.path / made.dataset.shards[0].index_name).write_bytes(content)
     shard = replace(made.dataset.shards[0], index_sha256=hashlib.sha256(content).hexdigest())
     replace(made.dataset, shards=(shard, *made.dataset.shards[1:])).save()
+
+
+def npy(rows: np.ndarray) -> bytes:
+    buffer = io.BytesIO()
+    np.save(buffer, rows)
+    return buffer.getvalue()
+
+
+NO_INDEX = {
+    "one sample less": lambda rows: npy(rows[:-1]),
+    "one sample more": lambda rows: npy(np.append(rows, rows[:1])),
+    "another dtype": lambda rows: npy(rows.astype([(name, "<i8") for name in INDEX_DTYPE.names])),
+    "other names": lambda rows: npy(rows.view([(name[::-1], INDEX_DTYPE[name]) for name in INDEX_DTYPE.names])),
+    "big endian": lambda rows: npy(rows.astype(INDEX_DTYPE.newbyteorder(">"))),
+    "cut": lambda rows: npy(rows)[:-1],
+    "longer": lambda rows: npy(rows) + b"\0",
+    "a header alone": lambda rows: npy(rows)[:128],
+    "garbage": lambda rows: b"PK\3\4 garbage",
+    "nothing": lambda rows: b"",
+}
+
+
+@pytest.mark.parametrize("case", NO_INDEX)
+def test_an_index_that_is_none_is_told_though_its_sha256_is_right(make_shards, case: str) -> None:
+    made = make_shards()
+    rows = made.dataset.load_index(0)
+    replace_index(made, npy(rows))
+    touch_all(made.dataset.path)  # an index that numpy writes is one
+    replace_index(made, NO_INDEX[case](rows))
+    with pytest.raises(DataError, match=r"shard-00000\.idx\.npy: not an index of 12 samples; pack again") as caught:
+        touch_all(made.dataset.path)
+    assert "\n" not in str(caught.value)
+    assert verify(made.dataset.path)[1] == [str(caught.value)]
+
+
+def relabel(made: Made, label: int) -> None:
+    """Gives sample 0 of shard 0 another label in the index."""
+    rows = made.dataset.load_index(0).copy()
+    rows["label"][0] = label
+    replace_index(made, index_bytes(rows))
 
 
 def test_a_label_out_of_range_is_refused(make_shards) -> None:

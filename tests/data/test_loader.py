@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import os
 import signal
 import subprocess
@@ -85,6 +86,15 @@ def test_flips_depend_on_seed_and_position_alone(make_shards) -> None:
     assert torch.equal(again, flipped[500:600])
     [(other, _, _)] = loader_of(dataset, flip=True, seed=1).ranges([(500, 600)])
     assert not torch.equal(other, again)
+
+
+@pytest.mark.parametrize("encode", ["png", "raw"])
+def test_reading_needs_no_parser(make_shards, monkeypatch: pytest.MonkeyPatch, encode: str) -> None:
+    """In CPython 3.11 `ast` fails where a garbage collection that parses falls into it: a data worker died of it once."""
+    dataset = make_shards(encode=encode).dataset
+    with monkeypatch.context() as patch:
+        patch.setattr(ast, "parse", None)
+        assert len(bits(loader_of(dataset), 10, 50)) == 50
 
 
 def test_data_without_classes_has_no_labels(make_shards) -> None:
