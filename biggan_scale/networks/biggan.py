@@ -1,7 +1,7 @@
 """BigGAN: generator and discriminator for square images of 32 to 512 px (Brock et al. 2019, 1809.11096, appendix B).
 
 Widths are multiples of `channels`, the paper's ch; with ch 96 and 128 px, G and D have the 158.3 M parameters of table 1. The
-paper's "BigGAN-deep" is another architecture. It has no 32 px: those networks are SNGAN's (1802.05957), 4 ch wide throughout.
+paper's "BigGAN-deep" is `biggan_deep.py`. It has no 32 px: those networks are SNGAN's (1802.05957), 4 ch wide throughout.
 
 G: z (and the label) -> linear -> 4x4 -> one up-block per doubling -> norm, activation, 3x3 convolution, tanh.
 D: image -> one down-block per halving, the last block(s) without -> activation, SUM over positions -> h;
@@ -14,6 +14,7 @@ on [embedding of y, chunk].
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -108,16 +109,17 @@ class Generator(nn.Module):
 
     def __init__(self, config: GeneratorConfig, spec: ImageSpec, latent_dim: int) -> None:
         super().__init__()
-        widths = _widths(G_WIDTHS, spec, config.channels)
+        widths = widths_at(G_WIDTHS, spec, config.channels)
         resolutions = [BOTTOM * 2 ** (i + 1) for i in range(len(widths) - 1)]  # after each block
         self.config = config
-        self.chunk = _chunk(latent_dim, len(resolutions) + 1) if config.hierarchical else latent_dim
+        self.chunk = self.chunk_length(latent_dim, len(resolutions))
         self.activation = ACTIVATIONS[config.activation]
         self.embed = nn.Embedding(spec.num_classes, config.shared_dim) if spec.num_classes and config.shared_dim else None
-        self.linear = nn.Linear(self.chunk, widths[0] * BOTTOM**2)  # its rows are (C, h, w)
+        self.linear = nn.Linear(self.stem_dim, widths[0] * BOTTOM**2)  # its rows are (C, h, w)
         norm = self._block_norm(spec)
-        self.blocks = nn.ModuleList(GeneratorBlock(a, b, norm, self.activation) for a, b in itertools.pairwise(widths))
-        self.attention = _attention("generator", config.attention, resolutions, widths[1:])
+        stages = [self.stage(a, b, norm) for a, b in itertools.pairwise(widths)]
+        self.blocks = nn.ModuleList(itertools.chain(*stages))
+        self.attention = _attention("generator", config.attention, resolutions, widths[1:], len(stages[0]))
         self.output_norm = AffineNorm(self._batch_norm(config.bn_eps if config.output_bn_eps is None else config.output_bn_eps)(widths[-1]))
         self.output = nn.Conv2d(widths[-1], spec.channels, 3, padding=1)
         init.initialize(self, config.init)
@@ -139,6 +141,26 @@ class Generator(nn.Module):
         h = self.activation(self.output_norm(h), inplace=True)
         return torch.tanh(self.output(h))
 
+    # What BigGAN-deep does otherwise: `networks/biggan_deep.py`.
+
+    def chunk_length(self, latent_dim: int, num_stages: int) -> int:
+        """How much of z a norm is given, if any."""
+        return _chunk(latent_dim, num_stages + 1) if self.config.hierarchical else latent_dim
+
+    @property
+    def vector_dim(self) -> int:
+        """Length of what the norms are conditioned on, where that is a vector; 0 where it is not."""
+        return (self.config.shared_dim if self.embed is not None else 0) + (self.chunk if self.config.hierarchical else 0)
+
+    @property
+    def stem_dim(self) -> int:
+        """Length of what the linear layer takes."""
+        return self.chunk
+
+    def stage(self, in_channels: int, out_channels: int, norm: Callable[[int], nn.Module]) -> list[nn.Module]:
+        """The blocks of one doubling of the resolution."""
+        return [GeneratorBlock(in_channels, out_channels, norm, self.activation)]
+
     def _conditions(self, z: Tensor, condition: Tensor | None) -> tuple[Tensor, list[Tensor | None]]:
         """What the linear layer takes, and what each block's norms take."""
         if not self.config.hierarchical:
@@ -150,12 +172,11 @@ class Generator(nn.Module):
 
     def _block_norm(self, spec: ImageSpec) -> Callable[[int], nn.Module]:
         config, batch_norm = self.config, self._batch_norm(self.config.bn_eps)
-        vector_dim = (config.shared_dim if self.embed is not None else 0) + (self.chunk if config.hierarchical else 0)
         if self.embed is None and spec.num_classes and config.hierarchical:
             raise ConfigError("generator: hierarchical needs a shared class embedding; set shared_dim (say 128) or hierarchical: false")
         projection: Callable[[int], nn.Module]
-        if vector_dim:
-            projection = partial(nn.Linear, vector_dim, bias=False)
+        if self.vector_dim:
+            projection = partial(nn.Linear, self.vector_dim, bias=False)
         elif spec.num_classes:
             projection = partial(nn.Embedding, spec.num_classes)
         else:
@@ -179,18 +200,31 @@ class ImageFeatures(nn.Module):
 
     def __init__(self, config: DiscriminatorConfig, spec: ImageSpec) -> None:
         super().__init__()
-        widths = _widths(D_WIDTHS, spec, config.channels)
-        num_halvings = 2 if spec.resolution == 32 else len(widths) - 1
-        resolutions = [spec.resolution // 2 ** min(i + 1, num_halvings) for i in range(len(widths))]  # after each block
         self.config = config
+        before, *widths = self.stage_widths(spec)
+        num_halvings = 2 if spec.resolution == 32 else round(math.log2(spec.resolution / BOTTOM))
+        resolutions = [spec.resolution // 2 ** min(i + 1, num_halvings) for i in range(len(widths))]  # after each stage
         self.num_features = widths[-1]
         self.activation = ACTIVATIONS[config.activation]
-        self.blocks = nn.ModuleList()
-        for i, (before, after) in enumerate(zip((spec.channels, *widths), widths, strict=False)):
-            hidden = after if config.wide else before
-            block = DiscriminatorBlock(before, hidden, after, self.activation, preactivation=i > 0, downsample=i < num_halvings)
-            self.blocks.append(block)
-        self.attention = _attention("discriminator", config.attention, resolutions, widths)
+        self.stem = self.make_stem(spec.channels, before)
+        stages = [self.stage(i, a, b, i < num_halvings) for i, (a, b) in enumerate(itertools.pairwise((before, *widths)))]
+        self.blocks = nn.ModuleList(itertools.chain(*stages))
+        self.attention = _attention("discriminator", config.attention, resolutions, widths, len(stages[0]))
+
+    # What BigGAN-deep does otherwise: `networks/biggan_deep.py`.
+
+    def stage_widths(self, spec: ImageSpec) -> list[int]:
+        """Before the first stage, and after each."""
+        return [spec.channels, *widths_at(D_WIDTHS, spec, self.config.channels)]
+
+    def make_stem(self, image_channels: int, out_channels: int) -> nn.Module:
+        """What comes before the first stage."""
+        return nn.Identity()
+
+    def stage(self, index: int, in_channels: int, out_channels: int, downsample: bool) -> list[nn.Module]:
+        """The blocks of one resolution."""
+        hidden = out_channels if self.config.wide else in_channels
+        return [DiscriminatorBlock(in_channels, hidden, out_channels, self.activation, preactivation=index > 0, downsample=downsample)]
 
     def finish(self) -> None:
         """Draw the weights and normalise the layers, once all are there."""
@@ -200,7 +234,7 @@ class ImageFeatures(nn.Module):
 
     def features(self, images: Tensor) -> Tensor:
         """(B, C, H, W) in [-1, 1] to (B, num_features): what the score and any further head are read from."""
-        h = images
+        h = self.stem(images)
         for i, block in enumerate(self.blocks):
             h = block(h)
             if str(i) in self.attention:
@@ -227,7 +261,7 @@ class Discriminator(ImageFeatures):
         return score if self.embed is None else score + (self.embed(y) * features).sum(1)
 
 
-def _widths(table: dict[int, tuple[int, ...]], spec: ImageSpec, channels: int) -> list[int]:
+def widths_at(table: dict[int, tuple[int, ...]], spec: ImageSpec, channels: int) -> list[int]:
     if spec.resolution not in table:
         raise ConfigError(f"data.resolution {spec.resolution}: BigGAN is defined for {', '.join(map(str, table))}")
     return [channels * width for width in table[spec.resolution]]
@@ -244,8 +278,8 @@ def _chunk(latent_dim: int, num_chunks: int) -> int:
     return latent_dim // num_chunks
 
 
-def _attention(where: str, wanted: tuple[int, ...], resolutions: list[int], widths: list[int]) -> nn.ModuleDict:
-    """The self-attention that follows some of the blocks, keyed by the block's index."""
+def _attention(where: str, wanted: tuple[int, ...], resolutions: list[int], widths: list[int], depth: int) -> nn.ModuleDict:
+    """The self-attention that follows some of the stages, of `depth` blocks each, keyed by the index of the last of them."""
     unknown = sorted(set(wanted) - set(resolutions))
     if unknown:
         raise ConfigError(
@@ -259,5 +293,5 @@ def _attention(where: str, wanted: tuple[int, ...], resolutions: list[int], widt
                     f"{where}: attention at {resolution} px would have {width} channels, fewer than {SelfAttention.MIN_CHANNELS}; "
                     "raise channels or leave it out"
                 )
-            layers[str(i)] = SelfAttention(width)
+            layers[str(i * depth + depth - 1)] = SelfAttention(width)
     return layers

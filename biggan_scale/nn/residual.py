@@ -1,4 +1,4 @@
-"""The residual blocks of BigGAN (Brock et al. 2019, 1809.11096, figure 15 b and c).
+"""The residual blocks of BigGAN (Brock et al. 2019, 1809.11096, figure 15 b and c) and of BigGAN-deep (figure 16 b and c).
 
 Nearest-neighbour upsampling and average pooling commute with a 1x1 convolution, so the shortcuts run theirs at the smaller of
 the two resolutions: the same result for a quarter of the work.
@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -67,3 +68,79 @@ class DiscriminatorBlock(nn.Module):
         if self.downsample:
             return conv_pool(h, self.conv2).add_(self.shortcut(F.avg_pool2d(x, 2)))
         return self.conv2(h).add_(self.shortcut(x))
+
+
+class DeepGeneratorBlock(nn.Module):
+    """norm - act - conv1x1 - norm - act [- upsample] - conv3x3 - norm - act - conv3x3 - norm - act - conv1x1, plus x.
+
+    Where there are fewer channels after the block, x goes on without its last ones: no shortcut has weights.
+
+    Args:
+        hidden_channels: width of the bottleneck, between the 1x1 convolutions.
+        upsample: whether the block doubles height and width.
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        hidden_channels: int,
+        out_channels: int,
+        norm: Callable[[int], nn.Module],
+        activation: Activation,
+        upsample: bool,
+    ) -> None:
+        super().__init__()
+        self.activation = activation
+        self.out_channels = out_channels
+        self.upsample = upsample
+        self.norm1 = norm(in_channels)
+        self.conv1 = nn.Conv2d(in_channels, hidden_channels, 1)
+        self.norm2 = norm(hidden_channels)
+        self.conv2 = nn.Conv2d(hidden_channels, hidden_channels, 3, padding=1)
+        self.norm3 = norm(hidden_channels)
+        self.conv3 = nn.Conv2d(hidden_channels, hidden_channels, 3, padding=1)
+        self.norm4 = norm(hidden_channels)
+        self.conv4 = nn.Conv2d(hidden_channels, out_channels, 1)
+
+    def forward(self, x: Tensor, condition: Tensor | None) -> Tensor:
+        """x: (B, C, H, W); condition: what the norms take. Returns (B, C', H, W), or (B, C', 2H, 2W)."""
+        h = self.conv1(self.activation(self.norm1(x, condition), inplace=True))
+        h = self.activation(self.norm2(h, condition), inplace=True)
+        h = upsample_conv(h, self.conv2) if self.upsample else self.conv2(h)
+        h = self.conv3(self.activation(self.norm3(h, condition), inplace=True))
+        h = self.conv4(self.activation(self.norm4(h, condition), inplace=True))
+        x = x[:, : self.out_channels]
+        return h.add_(F.interpolate(x, scale_factor=2) if self.upsample else x)
+
+
+class DeepDiscriminatorBlock(nn.Module):
+    """act - conv1x1 - act - conv3x3 - act - conv3x3 - act [- pool] - conv1x1, plus [pool -] x.
+
+    Where there are more channels after the block, x gets the missing ones from a 1x1 convolution of itself.
+
+    Args:
+        hidden_channels: width of the bottleneck, between the 1x1 convolutions.
+        downsample: whether the block halves height and width.
+    """
+
+    def __init__(self, in_channels: int, hidden_channels: int, out_channels: int, activation: Activation, downsample: bool) -> None:
+        super().__init__()
+        self.activation = activation
+        self.downsample = downsample
+        self.conv1 = nn.Conv2d(in_channels, hidden_channels, 1)
+        self.conv2 = nn.Conv2d(hidden_channels, hidden_channels, 3, padding=1)
+        self.conv3 = nn.Conv2d(hidden_channels, hidden_channels, 3, padding=1)
+        self.conv4 = nn.Conv2d(hidden_channels, out_channels, 1)
+        self.shortcut = nn.Conv2d(in_channels, out_channels - in_channels, 1) if out_channels > in_channels else None
+
+    def forward(self, x: Tensor) -> Tensor:
+        """x: (B, C, H, W). Returns (B, C', H, W), or (B, C', H/2, W/2)."""
+        h = self.conv1(self.activation(x))
+        h = self.conv2(self.activation(h, inplace=True))
+        h = self.conv3(self.activation(h, inplace=True))
+        h = self.activation(h, inplace=True)
+        if self.downsample:
+            h, x = F.avg_pool2d(h, 2), F.avg_pool2d(x, 2)
+        if self.shortcut is not None:
+            x = torch.cat([x, self.shortcut(x)], dim=1)
+        return self.conv4(h).add_(x)

@@ -12,7 +12,11 @@ defaults, and `overrides` change it. Names there, and here:
     X.u0                                  spectral norm's u of X; v follows from it. sv0, u1, sv1, ... steer nothing
     X.[bn.]{stored,running}_{mean,var}    X.norm.running_{mean,var}          (--mybn: see `_standing`)
 
-BigGAN-deep of the same project is another architecture and is refused.
+and of a BigGAN-deep, whose discriminator counts blocks within each resolution, J < depth, and whose attention stands behind them
+
+    input_conv                            stem
+    blocks.I.J.{conv1, ..., conv_sc}      blocks.(I depth + J).{conv1, ..., shortcut}
+    blocks.I.depth.{theta,phi,g,o,gamma}  attention.(I depth + depth - 1).{...}
 """
 
 from __future__ import annotations
@@ -20,7 +24,7 @@ from __future__ import annotations
 import pickle
 import re
 import warnings
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -30,6 +34,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from biggan_scale.config import CheckpointError, ConfigError, ImageSpec, config_from_tree, to_tree
+from biggan_scale.networks import biggan_deep
 from biggan_scale.networks.biggan import BOTTOM, D_WIDTHS, G_WIDTHS, Discriminator, DiscriminatorConfig, Generator, GeneratorConfig
 from biggan_scale.nn import spectral_norm
 
@@ -122,8 +127,6 @@ def convert(state: State, overrides: Overrides, name: str, where: str) -> Import
     Raises:
         CheckpointError: it is not a BigGAN of that project.
     """
-    if any(re.fullmatch(r"blocks\.\d+\.\d+\.conv[34]\.weight", key) for key in state):
-        raise CheckpointError(f"{where}: this is a BigGAN-deep; biggan-pytorch imports BigGAN")
     name = name if re.match(r"Big.*_seed\d+_Gch\d+_Dch\d+_", name) else ""
     if unsupported := re.search(r"_(in|ln|gn|ch_\d+|grp_\d+|nonorm)(?:_|$)", name):
         raise CheckpointError(f"{where}: norm_style {unsupported[1]} is not supported; only bn is")
@@ -133,7 +136,13 @@ def convert(state: State, overrides: Overrides, name: str, where: str) -> Import
         raise CheckpointError(f"{where}: neither a generator nor a discriminator; expected a G_ema.pth, G.pth or D.pth")
     try:
         with torch.device("meta"):  # drawing initial weights takes minutes at full size, only to be overwritten
-            imported = _generator(shapes, overrides, name) if is_generator else _discriminator(shapes, overrides, name)
+            make = {
+                (True, False): _generator,
+                (True, True): _deep_generator,
+                (False, False): _discriminator,
+                (False, True): _deep_discriminator,
+            }[is_generator, _is_deep(shapes)]
+            imported = make(shapes, overrides, name)
         imported.network.load_state_dict(renamed(state, overrides, imported.notes), assign=True)
     except KeyError as error:
         raise CheckpointError(f"{where}: not a BigGAN: no tensor {error}") from None
@@ -149,31 +158,56 @@ def _generator(shapes: Mapping[str, tuple[int, ...]], overrides: Overrides, name
     projection = shapes["blocks.0.0.bn1.gain.weight"]  # (C, shared_dim + chunk) of a linear map, or (num_classes, C) of a table
     first_chunk = shapes["linear.weight"][1]
     hierarchical = shared is not None and projection[1] != shared[1]
-    mybn = any(key.endswith("accumulation_counter") for key in shapes)
     notes: list[str] = []
+    config = GeneratorConfig(
+        hierarchical=hierarchical,
+        shared_dim=shared[1] if shared else 0,
+        attention=tuple(BOTTOM * 2 ** (i + 1) for i in _attended(shapes)),
+        **_of_every_generator(shapes, resolution, overrides, name, notes),
+    )
+    spec = ImageSpec(resolution, resolution, shapes["output_layer.2.weight"][0], shared[0] if shared else projection[0])
+    latent_dim = first_chunk * (num_blocks + 1) if hierarchical else first_chunk
+    return Imported(Generator(config, spec, latent_dim), spec, latent_dim, notes)
+
+
+def _deep_generator(shapes: Mapping[str, tuple[int, ...]], overrides: Overrides, name: str) -> Imported:
+    depth = int(said[1]) if (said := re.search(r"_Gd(\d+)_", name)) else 2  # only 2 has names that a file could be told by
+    resolution = _resolution(_num_blocks(shapes), {resolution: depth * (len(widths) - 1) for resolution, widths in G_WIDTHS.items()})
+    shared, hidden = shapes["shared.weight"], shapes["blocks.0.0.conv1.weight"]
+    notes: list[str] = []
+    config = biggan_deep.GeneratorConfig(
+        shared_dim=shared[1],
+        attention=tuple(BOTTOM * 2 ** (i // depth + 1) for i in _attended(shapes)),
+        bottleneck=hidden[1] // hidden[0],
+        depth=depth,
+        **_of_every_generator(shapes, resolution, overrides, name, notes),
+    )
+    spec = ImageSpec(resolution, resolution, shapes["output_layer.2.weight"][0], shared[0])
+    latent_dim = shapes["linear.weight"][1] - shared[1]
+    return Imported(biggan_deep.Generator(config, spec, latent_dim), spec, latent_dim, notes)
+
+
+def _of_every_generator(
+    shapes: Mapping[str, tuple[int, ...]], resolution: int, overrides: Overrides, name: str, notes: list[str]
+) -> dict[str, Any]:
+    """Fields of a generator's configuration, and what the user should know of them."""
     if any(key.endswith("bn.running_mean") for key in shapes):
         notes.append(
             "--cross_replica: taken as x_hat * gain + bias, as several devices compute in training; there, eval mode and a single device "
             "add the gain instead of multiplying (adds_gain=true does so too)"
         )
-    config = GeneratorConfig(
-        channels=shapes["linear.weight"][0] // (BOTTOM**2 * G_WIDTHS[resolution][0]),
-        hierarchical=hierarchical,
-        shared_dim=shared[1] if shared else 0,
-        attention=tuple(BOTTOM * 2 ** (i + 1) for i in _attended(shapes)),
-        activation=_activation("G", overrides, name, notes),
-        init=_init("G", name),
-        spectral_norm="linear.u0" in shapes,
-        sn_eps=overrides.sn_eps,
-        sn_iterations=overrides.sn_iterations,
-        bn_eps=overrides.bn_eps,
-        output_bn_eps=overrides.output_bn_eps,
-        bn_unbiased=not mybn,
-        adds_gain=overrides.adds_gain,
-    )
-    spec = ImageSpec(resolution, resolution, shapes["output_layer.2.weight"][0], shared[0] if shared else projection[0])
-    latent_dim = first_chunk * (num_blocks + 1) if hierarchical else first_chunk
-    return Imported(Generator(config, spec, latent_dim), spec, latent_dim, notes)
+    return {
+        "channels": shapes["linear.weight"][0] // (BOTTOM**2 * G_WIDTHS[resolution][0]),
+        "activation": _activation("G", overrides, name, notes),
+        "init": _init("G", name),
+        "spectral_norm": "linear.u0" in shapes,
+        "sn_eps": overrides.sn_eps,
+        "sn_iterations": overrides.sn_iterations,
+        "bn_eps": overrides.bn_eps,
+        "output_bn_eps": overrides.output_bn_eps,
+        "bn_unbiased": not any(key.endswith("accumulation_counter") for key in shapes),  # --mybn
+        "adds_gain": overrides.adds_gain,
+    }
 
 
 def _discriminator(shapes: Mapping[str, tuple[int, ...]], overrides: Overrides, name: str) -> Imported:
@@ -187,14 +221,46 @@ def _discriminator(shapes: Mapping[str, tuple[int, ...]], overrides: Overrides, 
         wide=not narrow,
         # Its table calls all blocks of the 32 px network "16", where ours goes by the true sizes: 16, 8, 8, 8.
         attention=tuple(sorted({resolution // 2 ** min(i + 1, num_halvings) for i in _attended(shapes)})),
-        activation=_activation("D", overrides, name, notes),
-        init=_init("D", name),
-        spectral_norm="linear.u0" in shapes,
-        sn_eps=overrides.sn_eps,
-        sn_iterations=overrides.sn_iterations,
+        **_of_every_discriminator(shapes, overrides, name, notes),
     )
     spec = ImageSpec(resolution, resolution, shapes["blocks.0.0.conv1.weight"][1], shapes["embed.weight"][0])
     return Imported(Discriminator(config, spec), spec, 0, notes)
+
+
+def _deep_discriminator(shapes: Mapping[str, tuple[int, ...]], overrides: Overrides, name: str) -> Imported:
+    num_stages, depth = _num_blocks(shapes), _depth(shapes)
+    resolution = _resolution(num_stages, {resolution: len(widths) - 1 for resolution, widths in biggan_deep.D_WIDTHS.items()})
+    hidden = shapes["blocks.0.0.conv4.weight"]
+    num_halvings = num_stages if resolution > 32 else 2
+    notes: list[str] = []
+    config = biggan_deep.DiscriminatorConfig(
+        channels=shapes["embed.weight"][1] // biggan_deep.D_WIDTHS[resolution][-1],
+        attention=tuple(sorted({resolution // 2 ** min(i + 1, num_halvings) for i in _attended(shapes, depth)})),
+        bottleneck=hidden[0] // hidden[1],
+        depth=depth,
+        **_of_every_discriminator(shapes, overrides, name, notes),
+    )
+    spec = ImageSpec(resolution, resolution, shapes["input_conv.weight"][1], shapes["embed.weight"][0])
+    return Imported(biggan_deep.Discriminator(config, spec), spec, 0, notes)
+
+
+def _of_every_discriminator(shapes: Mapping[str, tuple[int, ...]], overrides: Overrides, name: str, notes: list[str]) -> dict[str, Any]:
+    return {
+        "activation": _activation("D", overrides, name, notes),
+        "init": _init("D", name),
+        "spectral_norm": "linear.u0" in shapes,
+        "sn_eps": overrides.sn_eps,
+        "sn_iterations": overrides.sn_iterations,
+    }
+
+
+def _is_deep(names: Collection[str]) -> bool:
+    return any(re.fullmatch(r"blocks\.\d+\.\d+\.conv4\.weight", name) for name in names)
+
+
+def _depth(names: Collection[str]) -> int:
+    """Blocks at each resolution of a deep discriminator."""
+    return 1 + max(int(match[1]) for name in names if (match := re.fullmatch(r"blocks\.\d+\.(\d+)\.conv4\.weight", name)))
 
 
 def _num_blocks(shapes: Mapping[str, tuple[int, ...]]) -> int:
@@ -209,9 +275,9 @@ def _resolution(num_blocks: int, known: Mapping[int, int]) -> int:
     raise ConfigError(f"{num_blocks} blocks; known are {', '.join(map(str, known.values()))}")
 
 
-def _attended(shapes: Mapping[str, tuple[int, ...]]) -> list[int]:
-    """Indices of the blocks that self-attention follows."""
-    return sorted(int(match[1]) for key in shapes if (match := re.fullmatch(r"blocks\.(\d+)\.1\.gamma", key)))
+def _attended(shapes: Mapping[str, tuple[int, ...]], depth: int = 1) -> list[int]:
+    """Indices of the entries of `blocks` that end in self-attention, after `depth` blocks."""
+    return sorted(int(match[1]) for key in shapes if (match := re.fullmatch(rf"blocks\.(\d+)\.{depth}\.gamma", key)))
 
 
 def _activation(role: str, overrides: Overrides, name: str, notes: list[str]) -> Literal["relu", "leaky_relu"]:
@@ -231,6 +297,7 @@ def _init(role: str, name: str) -> Literal["orthogonal", "normal", "xavier"]:
 
 
 RENAMED = (
+    (r"^input_conv\.", "stem."),
     (r"^shared\.", "embed."),
     (r"^output_layer\.0\.", "output_norm."),
     (r"^output_layer\.2\.", "output."),
@@ -246,7 +313,10 @@ UNUSED = re.compile(r"\.(sv\d+|u[1-9]\d*|num_batches_tracked|accumulation_counte
 def renamed(state: State, overrides: Overrides, notes: list[str]) -> State:
     """The state under our names and in our shapes."""
     renamed: State = {}
-    for key, value in _standing(state, overrides, notes).items():
+    state = _standing(state, overrides, notes)
+    if "input_conv.weight" in state:
+        state = _one_by_one(state, _depth(state))
+    for key, value in state.items():
         if UNUSED.search(key):
             continue
         for pattern, replacement in RENAMED:
@@ -257,6 +327,16 @@ def renamed(state: State, overrides: Overrides, notes: list[str]) -> State:
         norm = f"{layer}.parametrizations.weight"
         renamed |= {f"{norm}.original": weight, f"{norm}.0.u": u, f"{norm}.0.v": F.normalize(weight.flatten(1).T @ u, dim=0)}
     return renamed
+
+
+def _one_by_one(state: State, depth: int) -> State:
+    """A deep discriminator's state with its blocks counted as its generator's are: blocks.I.J to blocks.(I depth + J).0."""
+
+    def name(match: re.Match[str]) -> str:
+        stage, block = int(match[1]), int(match[2])
+        return f"blocks.{stage * depth + min(block, depth - 1)}.{int(block == depth)}."
+
+    return {re.sub(r"^blocks\.(\d+)\.(\d+)\.", name, key): value for key, value in state.items()}
 
 
 def _standing(state: State, overrides: Overrides, notes: list[str]) -> State:
@@ -300,7 +380,10 @@ def _run(networks: Mapping[str, Imported], name: str) -> dict[str, Any]:
     some = next(iter(networks.values()))
     spec, channels = some.spec, str(some.network.config.channels)
     g: Any = networks["G"].network.config if "G" in networks else GeneratorConfig(int(said(r"Gch(\d+)", channels)), hierarchical=False)
-    d: Any = networks["D"].network.config if "D" in networks else DiscriminatorConfig(int(said(r"Dch(\d+)", channels)))
+    other: type[DiscriminatorConfig] = (
+        biggan_deep.DiscriminatorConfig if isinstance(g, biggan_deep.GeneratorConfig) else DiscriminatorConfig
+    )
+    d: Any = networks["D"].network.config if "D" in networks else other(int(said(r"Dch(\d+)", channels)))
     optimizer = {"betas": [0.0, 0.999], "eps": 1e-8}
     return {
         "run_dir": f"runs/{name}",
@@ -312,11 +395,16 @@ def _run(networks: Mapping[str, Imported], name: str) -> dict[str, Any]:
             "d_steps": int(said(r"nDs(\d+)", "1")),
             "orthogonal": float(said(r"Gortho([\d.e+-]+)", "0")),
             "prior": {"type": "normal"} | ({"dim": networks["G"].latent_dim} if "G" in networks else {}),
-            "generator": {"type": "biggan", **asdict(g)},
-            "discriminator": {"type": "biggan", **asdict(d)},
+            "generator": {"type": _network_of(g), **asdict(g)},
+            "discriminator": {"type": _network_of(d), **asdict(d)},
         },
         "optim": {
             "G": {"lr": float(said(r"Glr([\d.e+-]+)", "5e-5")), **optimizer},
             "D": {"lr": float(said(r"Dlr([\d.e+-]+)", "2e-4")), **optimizer},
         },
     }
+
+
+def _network_of(config: object) -> str:
+    """The name by which a page picks the network with this configuration."""
+    return type(config).__module__.rpartition(".")[2]
