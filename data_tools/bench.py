@@ -8,13 +8,12 @@ from __future__ import annotations
 
 import argparse
 import json
-from pathlib import Path
 
 from biggan_scale.config.errors import ConfigError
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("directory", type=Path, metavar="DIR", help="a data set")
+    parser.add_argument("place", metavar="DIR|URL", help="a data set")
     parser.add_argument("--workers", default="0,1,2", metavar="N,N,...", help="processes, one measurement each (default 0,1,2)")
     parser.add_argument("--batch", type=int, default=64, metavar="N", help="images in a batch (default 64)")
     parser.add_argument("--seconds", type=float, default=3.0, metavar="S", help="of each measurement (default 3)")
@@ -25,9 +24,9 @@ def run(args: argparse.Namespace) -> int:
     if not all(part.isdigit() for part in args.workers.split(",")) or args.batch < 1 or args.seconds <= 0:
         raise ConfigError(f"--workers {args.workers}: must be numbers, as in 0,2; --batch at least 1, --seconds above 0")
     from biggan_scale.data.bench import time_loading
-    from biggan_scale.data.index import Dataset
+    from biggan_scale.data.packaged import open_stored
 
-    dataset = Dataset.open(args.directory)
+    dataset = open_stored(args.place)
     found = []
     for workers in map(int, args.workers.split(",")):
         found.append(time_loading(dataset, workers, args.batch, args.seconds, args.flip))

@@ -12,17 +12,17 @@ from pathlib import Path
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("directory", type=Path, metavar="DIR", help="a data set")
+    parser.add_argument("place", metavar="DIR|URL", help="a data set")
     parser.add_argument("--out", required=True, type=Path, metavar="DIR|FILE.zip", help="new; a name in .zip makes a zip, else a folder")
 
 
 def run(args: argparse.Namespace) -> int:
     from biggan_scale.data.export import export_folder, export_zip
-    from biggan_scale.data.index import Dataset
+    from biggan_scale.data.packaged import open_stored
     from biggan_scale.data.progress import Progress
 
     write = export_zip if args.out.suffix == ".zip" else export_folder
-    dataset = Dataset.open(args.directory)
+    dataset = open_stored(args.place)
     with Progress("images") as progress:
         num = write(dataset, args.out, progress.show)
     print(json.dumps({"out": str(args.out), "images": num}) if args.json else f"{num} images in {args.out}")

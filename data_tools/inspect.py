@@ -1,13 +1,14 @@
 """show what a data set, a shard or a sample is
 
 DIR tells of the data set, DIR:3 or DIR/shard-00003.tar of a shard, DIR:3:17 or DIR/shard-00003.tar:17 of a sample, counted
-from 0. A sample's stored image can be written to a file.
+from 0. DIR may be a URL; one of a host alone ends in a slash before the colon. A sample's stored image can be written to a file.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import os
 import re
 from pathlib import Path
 from typing import Any
@@ -21,19 +22,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    from biggan_scale.data.index import Dataset
+    from biggan_scale.data.packaged import open_stored
 
     directory, shard, sample = _parse(args.place)
     if args.out and sample is None:
         raise ConfigError("--out writes the image of one sample; name it, as in DIR:0:17")
-    dataset = Dataset.open(directory, check_files=False)
+    dataset = open_stored(directory, check_files=False)
     if isinstance(shard, str):
         names = [known.name for known in dataset.shards]
         if shard not in names:
-            raise ConfigError(f"{directory / shard}: not a shard of the data set in {directory}")
+            raise ConfigError(f"{dataset.shown(shard)}: not a shard of the data set in {dataset.shown('')}")
         shard = names.index(shard)
     if shard is not None and shard >= len(dataset.shards):
-        raise ConfigError(f"{directory}: has shards 0 to {len(dataset.shards) - 1}; there is no {shard}")
+        raise ConfigError(f"{dataset.shown('')}: has shards 0 to {len(dataset.shards) - 1}; there is no {shard}")
     about = (
         _of_dataset(dataset)
         if shard is None
@@ -45,21 +46,23 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def _parse(place: str) -> tuple[Path, int | str | None, int | None]:
+def _parse(place: str) -> tuple[str, int | str | None, int | None]:
     """Directory, number or name of the shard, number of the sample."""
     match = re.fullmatch(r"(.+?\.tar)(?::(\d+))?", place)
     if match:
-        path = Path(match[1])
-        return path.parent, path.name, int(match[2]) if match[2] else None
-    match = re.fullmatch(r"(.+?)(?::(\d+))?(?::(\d+))?", place)
-    if not match:
+        directory, name = os.path.split(match[1])
+        return directory or ".", name, int(match[2]) if match[2] else None
+    match = re.fullmatch(r"((?:\w+://[^/]*)?.*?)(?::(\d+))?(?::(\d+))?", place)  # what follows a host is a port
+    if not match or not match[1]:
         raise ConfigError(f"{place!r} is not DIR, DIR:SHARD or DIR:SHARD:SAMPLE")
-    return Path(match[1]), int(match[2]) if match[2] else None, int(match[3]) if match[3] else None
+    return match[1], int(match[2]) if match[2] else None, int(match[3]) if match[3] else None
 
 
 def _of_dataset(dataset: Any) -> dict[str, Any]:
-    return {
-        "directory": str(dataset.path),
+    from biggan_scale.data.remote import RemoteDataset
+
+    about = {
+        "directory": dataset.shown(""),
         "images": dataset.num_samples,
         "height": dataset.height,
         "width": dataset.width,
@@ -68,9 +71,11 @@ def _of_dataset(dataset: Any) -> dict[str, Any]:
         "classes": dict(zip(dataset.classes, dataset.label_histogram, strict=True)),
         "shards": len(dataset.shards),
         "bytes": sum(shard.bytes for shard in dataset.shards),
-        "problems": [problem for shard in dataset.shards if (problem := dataset.file_problem(shard))],
         "fingerprint": dataset.fingerprint,
     }
+    if not isinstance(dataset, RemoteDataset):  # whose files show when they are read
+        about["problems"] = [problem for shard in dataset.shards if (problem := dataset.file_problem(shard))]
+    return about
 
 
 def _of_shard(dataset: Any, shard: int) -> dict[str, Any]:
@@ -79,7 +84,7 @@ def _of_shard(dataset: Any, shard: int) -> dict[str, Any]:
     known = dataset.shards[shard]
     rows = dataset.load_index(shard)
     return {
-        "shard": str(dataset.shard_path(shard)),
+        "shard": dataset.shown(dataset.shards[shard].name),
         "images": known.num_samples,
         "bytes": known.bytes,
         "sha256": known.sha256,
@@ -96,7 +101,8 @@ def _of_sample(dataset: Any, shard: int, sample: int, out: Path | None) -> dict[
     from biggan_scale.data.stored import stored_in
 
     if sample >= dataset.shards[shard].num_samples:
-        raise ConfigError(f"{dataset.shard_path(shard)}: has samples 0 to {dataset.shards[shard].num_samples - 1}; there is no {sample}")
+        known = dataset.shards[shard]
+        raise ConfigError(f"{dataset.shown(known.name)}: has samples 0 to {known.num_samples - 1}; there is no {sample}")
     found = stored_in(dataset, shard)[sample]
     reader = Reader(dataset)
     data, label = reader.read(shard, sample)
@@ -109,7 +115,7 @@ def _of_sample(dataset: Any, shard: int, sample: int, out: Path | None) -> dict[
         except OSError as error:
             raise EnvironmentFault(f"{out}: {error.strerror}") from error
     return {
-        "shard": str(dataset.shard_path(shard)),
+        "shard": dataset.shown(dataset.shards[shard].name),
         "sample": sample,
         "key": found.key,
         "format": found.extension,

@@ -13,7 +13,7 @@ from data_tools.pack import size_in_bytes
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("directory", type=Path, metavar="DIR", help="a data set")
+    parser.add_argument("place", metavar="DIR|URL", help="a data set")
     parser.add_argument("--out", required=True, type=Path, metavar="DIR", help="new or empty directory")
     parser.add_argument("--shard-size", type=size_in_bytes, default=128 * 10**6, metavar="SIZE", help="largest shard (default 128MB)")
     parser.add_argument("--shard-samples", type=int, default=2**20, metavar="N", help="most samples in a shard")
@@ -21,11 +21,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    from biggan_scale.data.index import Dataset
+    from biggan_scale.data.packaged import open_stored
     from biggan_scale.data.progress import Progress
     from biggan_scale.data.stored import reshard
 
-    dataset = Dataset.open(args.directory)
+    dataset = open_stored(args.place)
     with Progress("images") as progress:
         copied = reshard(dataset, args.out, args.shard_size, args.shard_samples, args.seed, progress.show)
     summary = {"out": str(args.out), "images": copied.num_samples, "shards": len(copied.shards), "fingerprint": copied.fingerprint}

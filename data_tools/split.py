@@ -15,7 +15,7 @@ from data_tools.pack import size_in_bytes
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("directory", type=Path, metavar="DIR", help="a data set")
+    parser.add_argument("place", metavar="DIR|URL", help="a data set")
     parser.add_argument("--out", required=True, type=Path, metavar="DIR", help="new or empty directory")
     parser.add_argument("--val", type=float, default=0.0, metavar="SHARE", help="of the samples, such as 0.1")
     parser.add_argument("--test", type=float, default=0.0, metavar="SHARE", help="of the samples")
@@ -28,13 +28,13 @@ def run(args: argparse.Namespace) -> int:
     shares = {name: share for name, share in (("val", args.val), ("test", args.test)) if share}
     if not shares or min(shares.values()) < 0 or sum(shares.values()) >= 1:
         raise ConfigError(f"--val {args.val:g} --test {args.test:g}: shares must be above 0, and leave something for train")
-    from biggan_scale.data.index import Dataset
+    from biggan_scale.data.packaged import open_stored
     from biggan_scale.data.progress import Progress
     from biggan_scale.data.stored import split
 
     outs = {args.out / name: share for name, share in shares.items()} | {args.out / "train": 1 - sum(shares.values())}
     with Progress("images") as progress:
-        parts = split(Dataset.open(args.directory), outs, args.seed, args.shard_size, args.shard_samples, progress.show)
+        parts = split(open_stored(args.place), outs, args.seed, args.shard_size, args.shard_samples, progress.show)
     summary = {
         part.path.name: {
             "images": part.num_samples,

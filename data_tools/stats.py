@@ -8,23 +8,22 @@ from __future__ import annotations
 
 import argparse
 import json
-from pathlib import Path
 
 MOST_CLASSES = 20
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("directory", type=Path, metavar="DIR", help="a data set")
+    parser.add_argument("place", metavar="DIR|URL", help="a data set")
 
 
 def run(args: argparse.Namespace) -> int:
     from dataclasses import asdict
 
-    from biggan_scale.data.index import Dataset
+    from biggan_scale.data.packaged import open_stored
     from biggan_scale.data.progress import Progress
     from biggan_scale.data.statistics import statistics
 
-    dataset = Dataset.open(args.directory)
+    dataset = open_stored(args.place)
     with Progress("images") as progress:
         found = statistics(dataset, progress.show)
     if args.json:

@@ -99,7 +99,7 @@ def _png(pixels: np.ndarray) -> bytes:
 def _file_name(dataset: Dataset, key: str, extension: str, label: int) -> str:
     """Under the folder of its class, which many keys begin with already."""
     if is_unsafe(key):
-        raise DataError(f"{dataset.path}: unsafe key {key!r}; see `biggan-data verify {dataset.path}`")
+        raise DataError(f"{dataset.shown('')}: unsafe key {key!r}; {dataset.how_to_check}")
     if not dataset.classes:
         return f"{key}.{extension}"
     folder = dataset.classes[label]

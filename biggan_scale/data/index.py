@@ -11,7 +11,8 @@ import hashlib
 import io
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -133,6 +134,11 @@ class Dataset:
             sample = int(wrong[0])
             raise DataError(f"{path}: sample {sample} has label {rows['label'][sample]}; allowed are {lowest} to {highest}; pack again")
         return rows
+
+    @contextmanager
+    def at_hand(self, shard: int) -> Iterator[Path]:
+        """The path of a whole tar, which is there for as long as the context lasts."""
+        yield self.shard_path(shard)
 
     def open_shard(self, shard: int) -> ShardFile:
         """Raises: DataError where it is missing or has not its size."""

@@ -33,14 +33,29 @@ def open_dataset(path: str, resolution: int | tuple[int, int], channels: int, re
 
     Raises: DataError, ConfigError, EnvironmentFault.
     """
-    if path.startswith(LOCAL_SCHEME):
-        return Dataset.open(unquote(path.removeprefix(LOCAL_SCHEME)))
-    if is_url(path):
-        return open_remote(path, cache_directory() / "shards", remote or RemoteOptions())
     if not path.startswith(PREFIX):
-        return Dataset.open(path)
+        return open_stored(path, remote)
     size = (resolution, resolution) if isinstance(resolution, int) else resolution
     return _open_packaged(path.removeprefix(PREFIX), size, channels)
+
+
+def open_stored(path: str, remote: RemoteOptions | None = None, check_files: bool = True, cache: Path | None = None) -> Dataset:
+    """The data set at a path or URL.
+
+    Args:
+        remote: how remote shards are read.
+        check_files: whether local shards are looked at; see `Dataset.open`.
+        cache: where remote shards come to, instead of the user's cache.
+
+    Raises: DataError.
+    """
+    if is_remote(path):
+        return open_remote(path, cache or cache_directory() / "shards", remote or RemoteOptions())
+    return Dataset.open(unquote(path.removeprefix(LOCAL_SCHEME)) if is_url(path) else path, check_files)
+
+
+def is_remote(path: str) -> bool:
+    return is_url(path) and not path.startswith(LOCAL_SCHEME)
 
 
 def _open_packaged(name: str, size: tuple[int, int], channels: int) -> Dataset:

@@ -9,7 +9,8 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -56,6 +57,19 @@ class RemoteDataset(Dataset):
     @property
     def how_to_check(self) -> str:
         return "use `biggan-data verify` where it was packed, and copy it again"
+
+    def file_problem(self, shard: Shard) -> str | None:
+        """None: what is there shows when it is read."""
+        return None
+
+    @contextmanager
+    def at_hand(self, shard: int) -> Iterator[Path]:
+        descriptor = self.open_cached(self.shards[shard])
+        assert descriptor is not None
+        try:
+            yield self.shard_path(shard)
+        finally:
+            os.close(descriptor)
 
     def open_shard(self, shard: int) -> ShardFile:
         if self.is_read_in_parts(shard):

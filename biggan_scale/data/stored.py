@@ -36,13 +36,14 @@ def stored_samples(dataset: Dataset) -> Iterator[Stored]:
 
 def stored_in(dataset: Dataset, shard: int) -> list[Stored]:
     """The samples of one shard."""
-    path = dataset.shard_path(shard)
     rows = dataset.load_index(shard)
-    name_at = {offset: name for name, offset, _ in members(path)}
+    with dataset.at_hand(shard) as path:
+        name_at = {offset: name for name, offset, _ in members(path)}
     found = []
     for index, offset in enumerate(rows["offset"].tolist()):
         if offset not in name_at:
-            raise DataError(f"{path}: sample {index} is not where the index says; see `biggan-data verify {dataset.path}`")
+            shown = dataset.shown(dataset.shards[shard].name)
+            raise DataError(f"{shown}: sample {index} is not where the index says; {dataset.how_to_check}")
         found.append(Stored(shard, index, *split_name(name_at[offset])))
     return found
 

@@ -12,6 +12,7 @@ import sys
 import tarfile
 import time
 import zipfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -20,9 +21,11 @@ import pytest
 import webdataset
 from PIL import Image
 
+from biggan_scale.data import transfer
 from biggan_scale.data.index import Dataset
 from biggan_scale.data.shard_writer import ShardWriter, members_of
 from data_tools.cli import VERBS, main
+from support import http
 from support.shards import CLASSES, Made, make_folder
 
 
@@ -127,6 +130,83 @@ def test_inspect_tells_of_the_data_set_a_shard_and_a_sample(made: Made, tmp_path
     with open(path / "shard-00001.tar", "rb") as file:
         file.seek(sample["offset"])
         assert file.read(sample["bytes"]) == (tmp_path / "image.png").read_bytes()
+
+
+# behind a URL
+
+
+@pytest.fixture
+def server(made: Made, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[http.Server]:
+    monkeypatch.setenv("BIGGAN_SCALE_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(transfer, "FIRST_PAUSE_S", 0.01)
+    with http.Server(made.dataset.path) as server:
+        yield server
+
+
+@pytest.mark.parametrize(
+    "verb",
+    [
+        ["verify", "D"],
+        ["stats", "D"],
+        ["inspect", "D:1:2", "--out", "image.png"],
+        ["inspect", "D/shard-00003.tar"],
+        ["preview", "D", "--out", "sheet.png"],
+        ["split", "D", "--out", "parts", "--val", "0.5"],
+        ["reshard", "D", "--out", "new", "--shard-samples", "9"],
+        ["export", "D", "--out", "images"],
+    ],
+    ids=lambda verb: verb[0],
+)
+def test_verbs_do_the_same_behind_a_url(
+    made: Made, server: http.Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys, verb: list[str]
+) -> None:
+    found, files = [], []
+    for name, place in (("here", str(made.dataset.path)), ("there", server.url)):
+        directory = tmp_path / name
+        directory.mkdir()
+        monkeypatch.chdir(directory)
+        tree = answer(capsys, *(argument.replace("D", place, 1) if argument[0] == "D" else argument for argument in verb))
+        found.append(json.loads(json.dumps(tree).replace(place, "D")))
+        files.append({path.relative_to(directory): path.read_bytes() for path in sorted(directory.rglob("*")) if path.is_file()})
+    assert found[0] == found[1] and files[0] == files[1]
+    assert bool(files[0]) == ("--out" in verb)
+
+
+def test_inspect_tells_of_a_data_set_behind_a_url(made: Made, server: http.Server, capsys: pytest.CaptureFixture[str]) -> None:
+    found = answer(capsys, "inspect", f"{server.url}?token=secret")
+    assert found["directory"] == f"{server.url}/" and found["images"] == 50 and found["fingerprint"] == made.dataset.fingerprint
+    assert set(server.requests) == {"dataset.json"}
+    host = server.url.removesuffix("/data")
+    assert answer(capsys, "inspect", host)["images"] == 50
+    assert answer(capsys, "inspect", f"{host}/:4")["shard"] == f"{host}/shard-00004.tar"
+
+
+def test_bench_reads_from_a_url(made: Made, server: http.Server, capsys: pytest.CaptureFixture[str]) -> None:
+    [found] = answer(capsys, "bench", server.url, "--workers", "0", "--seconds", "0.1", "--batch", "8")["measured"]
+    assert found["img_per_s"] > 0
+
+
+def test_verify_finds_what_the_server_sends_now(made: Made, server: http.Server, tmp_path: Path, capsys) -> None:
+    answer(capsys, "stats", server.url)  # all is well in the cache
+    cached = sorted((tmp_path / "cache").rglob("*.tar"))
+    path = made.dataset.path / "shard-00001.tar"
+    path.write_bytes(bytes(len(path.read_bytes())))
+    (made.dataset.path / "shard-00003.tar").unlink()
+    assert main(["verify", server.url]) == 3
+    lines = capsys.readouterr().err.splitlines()
+    assert lines[0].startswith(f"{server.url}/shard-00001.tar: its sha256 is not the one in dataset.json (tried 5 times)")
+    assert lines[1] == f"{server.url}/shard-00003.tar: the server answers 404 Not Found"
+    assert lines[2].startswith(f"biggan-data verify: {server.url}/: 2 problems") and len(lines) == 3
+    assert len(cached) == 5 and sorted((tmp_path / "cache").rglob("*.tar")) == cached
+    assert [path.name for path in (tmp_path / "cache").iterdir()] == ["shards"]
+
+
+@pytest.mark.parametrize("verb", ["verify", "inspect", "stats"])
+def test_a_url_without_data_is_one_line(server: http.Server, capsys: pytest.CaptureFixture[str], verb: str) -> None:
+    server.fail("dataset.json", http.status(404))
+    assert main([verb, server.url]) == 3
+    [line] = capsys.readouterr().err.splitlines()
+    assert line == f"biggan-data {verb}: {server.url}/dataset.json: the server answers 404 Not Found"
 
 
 def test_parts_by_the_command_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
