@@ -1,4 +1,5 @@
-"""Signals become a flag; the ranks agree on it at the end of a round; nothing else happens inside a handler.
+"""Signals become a flag; the ranks agree on it at the end of a round, and between the moves of a start's first one, which may compile
+for minutes; nothing else happens inside a handler.
 
 SIGTERM, SIGUSR2 (Slurm's warning) and SIGINT (Ctrl-C) ask for an orderly stop: save, then exit 75. A second SIGINT leaves at once,
 unless it comes with the first: Slurm signals every process of a step, and torchrun's agent passes on to its workers what it gets.

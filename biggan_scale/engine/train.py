@@ -42,6 +42,7 @@ from biggan_scale.games.base import Batch
 
 STARTS_WITHOUT_PROGRESS = 3  # that fail without getting further than any before: another would too
 SUSPECT_AFTER = 2  # failed starts from one checkpoint
+COMPILERS = ("torch._dynamo.", "torch._inductor.")  # modules of errors of torch.compile
 ROUNDS_CHECKED = 2  # after every start, that many rounds are followed by a comparison of the ranks' weights
 
 
@@ -76,6 +77,7 @@ class Run:
         self.opened = ExitStack()  # what is opened at a place in the data, and anew after a roll-back
         self.health: Health | None = None
         self.nimg = 0  # where the run stands, as its files tell
+        self.rounds_played = 0  # since this start
         self.saved_nimg: int | None = None
 
     def go(self, stack: ExitStack) -> None:
@@ -107,19 +109,18 @@ class Run:
 
     def _loop(self) -> None:
         pending: list[dict[str, Tensor]] = []  # the stats of the rounds since the last record
-        rounds_played = 0
         while True:
             batches, signal, time_up = self._fetch_agreed()
             self.watchdog.at(f"round {self.engine.clock.round}")
             if signal is not None or time_up or self._reached_end():
                 break
             before = self.engine.clock.nimg
-            pending.append(self.engine.round(batches))
+            pending.append(self._played(batches))
             if self.health is not None:
                 self.health.watch(pending[-1])
-            rounds_played += 1
+            self.rounds_played += 1
             self.nimg = nimg = self.engine.clock.nimg
-            if rounds_played <= ROUNDS_CHECKED:
+            if self.rounds_played <= ROUNDS_CHECKED:
                 check_ranks_agree(self.engine.game, f"after round {self.engine.clock.round}")
             if self.engine.bad_rounds and self._judge_bad_round():
                 pending = []
@@ -183,6 +184,26 @@ class Run:
             return bool(process_group.from_main(time.monotonic() - self.saved_at >= seconds))
         step = every.images(self.engine.images_per_round) or 1
         return self.engine.clock.nimg // step > before // step
+
+    def _played(self, batches: list[list[Batch]]) -> dict[str, Tensor]:
+        """A round. Raises: Preempted."""
+        try:
+            return self.engine.round(batches)
+        except Exception as error:
+            if self.stop.received is not None and type(error).__module__.startswith(COMPILERS):  # Ctrl-C reaches the C++ compiler, too
+                raise self._unfinished(self.stop.received) from error
+            raise
+
+    def _at(self, place: str) -> None:
+        """A round has got to a move. The first one may compile for minutes: as nothing has been played yet that would be lost, a signal
+        is not made to wait for its end."""
+        self.watchdog.at(place)
+        if self.rounds_played == 0 and (signal := self.stop.agreed()) is not None:
+            raise self._unfinished(signal)
+
+    def _unfinished(self, signal: Signals) -> Preempted:
+        saved = "nothing was saved before" if self.saved_nimg is None else f"saved before at {self.saved_nimg / 1000:.3f} kimg"
+        return Preempted(f"{signal.name}: left round {self.engine.clock.round} unfinished, {saved}; run the same command again to go on")
 
     # what is due
 
@@ -342,7 +363,7 @@ class Run:
         limit = self.config.watchdog.limit.seconds()
         assert limit is not None
         self.watchdog = stack.enter_context(Watchdog(limit, self.ranks, Path(self.config.run_dir) / "stacks", self._hung))
-        self.engine.tell = self.watchdog.at
+        self.engine.tell = self._at
         process_group.on_main(self._start_health)
         if self.run_dir is not None:
             self.saver = Saver(self.run_dir.checkpoints, self.config.checkpoint.keep, self._say, self._best)

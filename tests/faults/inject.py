@@ -10,11 +10,13 @@ knows of it: a point is a function that is replaced in the process.
 A fault is ACTION at POINT NUMBER [on rank RANK]; several are parted by ";". A fault strikes once.
 
 points      round N          before round N is played (the clock counts from 0)
+            move N           before the N-th move of this start is played (from 1)
             fsync N, ...     the N-th call of that function of `os` (from 1). A save makes 7 fsyncs and 1 rename.
 actions     kill, stop, TERM, USR2, INT   a signal to itself; several may be given at once: TERM+INT
             EIO, ENOSPC, ...              an OSError
             crash                         an exception that is nobody's: a bug
             memory                        asks torch for more than there is
+            worker                        kill -9 of a data worker of this rank
             hang                          sleeps for ever
             hold                          makes the file that $BIGGAN_SCALE_TEST_HOLD names, and waits until it is gone
             nan                           of a round: its images are not numbers
@@ -27,6 +29,7 @@ from __future__ import annotations
 import dataclasses
 import errno
 import math
+import multiprocessing
 import os
 import re
 import signal
@@ -39,8 +42,9 @@ from typing import Any, NamedTuple
 
 FAULTS = "BIGGAN_SCALE_TEST_FAULTS"
 HOLD = "BIGGAN_SCALE_TEST_HOLD"
+OF_TRAINING = ("round", "move")
 OF_A_ROUND = ("nan", "skip", "slow")
-ANYWHERE = ("crash", "memory", "hang", "hold")
+ANYWHERE = ("crash", "memory", "worker", "hang", "hold")
 SIGNALS = {"kill": signal.SIGKILL, "stop": signal.SIGSTOP, "TERM": signal.SIGTERM, "USR2": signal.SIGUSR2, "INT": signal.SIGINT}
 
 
@@ -57,11 +61,9 @@ def parse(text: str) -> list[Fault]:
         match = re.fullmatch(r"([\w+]+) at (\w+) (\d+)(?: on rank (\d+))?", part)
         assert match, f"not a fault: '{part}'; write ACTION at POINT NUMBER [on rank RANK]"
         action, point, number, rank = match.groups()
-        known = action in (*OF_A_ROUND, "crash", "memory", "hang", "hold") or all(
-            a in SIGNALS or hasattr(errno, a) for a in action.split("+")
-        )
+        known = action in (*OF_A_ROUND, *ANYWHERE) or all(a in SIGNALS or hasattr(errno, a) for a in action.split("+"))
         assert known and (action not in OF_A_ROUND or point == "round"), f"no such action at a {point}: '{action}'"
-        assert point == "round" or callable(getattr(os, point, None)), f"no such point: '{point}'"
+        assert point in OF_TRAINING or callable(getattr(os, point, None)), f"no such point: '{point}'"
         found.append(Fault(action, point, int(number), None if rank is None else int(rank)))
     return found
 
@@ -71,14 +73,21 @@ def install(text: str) -> None:
     rank = int(os.environ.get("RANK", os.environ.get("SLURM_PROCID", "0")))
     mine = [fault for fault in parse(text) if fault.rank in (None, rank)]
     for point in {fault.point for fault in mine} - {"round"}:
-        _count_calls(point, {fault.number: fault.action for fault in mine if fault.point == point})
+        owner, name = (_mover(), "play") if point == "move" else (os, point)
+        _count_calls(owner, name, {fault.number: fault.action for fault in mine if fault.point == point})
     rounds = {fault.number: fault.action for fault in mine if fault.point == "round"}
     if rounds:
         _watch_rounds(rounds)
 
 
-def _count_calls(name: str, actions: dict[int, str]) -> None:
-    original, lock, count = getattr(os, name), threading.Lock(), 0
+def _mover() -> Any:
+    from biggan_scale.engine.moves import Mover  # torch, which not every process has loaded
+
+    return Mover
+
+
+def _count_calls(owner: Any, name: str, actions: dict[int, str]) -> None:
+    original, lock, count = getattr(owner, name), threading.Lock(), 0
 
     def counting(*args: Any, **kwargs: Any) -> Any:
         nonlocal count
@@ -89,7 +98,7 @@ def _count_calls(name: str, actions: dict[int, str]) -> None:
             _strike(actions[number])
         return original(*args, **kwargs)
 
-    setattr(os, name, counting)
+    setattr(owner, name, counting)
 
 
 def _watch_rounds(actions: dict[int, str]) -> None:
@@ -124,6 +133,9 @@ def _strike(action: str) -> None:
         import torch
 
         torch.empty(1 << 50, dtype=torch.uint8)
+    if action == "worker":
+        os.kill(multiprocessing.active_children()[0].pid or 0, signal.SIGKILL)
+        return
     if action == "hang":
         time.sleep(3600)
     if action == "hold":

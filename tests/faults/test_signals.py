@@ -5,6 +5,7 @@ Under Slurm: tests/cluster. While evaluating and sampling: tests/evaluation.
 
 from __future__ import annotations
 
+import os
 import signal
 import time
 from collections.abc import Callable
@@ -15,7 +16,7 @@ import pytest
 from biggan_scale.engine import checkpoint
 from faults.forked import Attempt
 from faults.toys import IMAGES, page
-from support.command import alive, finish, kill, start, state_of, train, wait_until
+from support.command import alive, finish, kill, manifests, rounds_logged, start, state_of, train, wait_until
 
 FEW = ("until=12 rounds",)
 SIGNALS = [signal.SIGTERM, signal.SIGUSR2, signal.SIGINT]
@@ -60,6 +61,51 @@ def test_a_signal_to_one_process_stops_all(
     saved_in_good_order(tmp_path / "run", number, 6 if moment == "round" else 4)
     assert Attempt(*arguments, *FEW, ranks=ranks).wait() == [0] * ranks
     assert state_of(tmp_path / "run")["state"] == "complete"
+
+
+@by_name
+@pytest.mark.parametrize(("begun", "ranks"), [(False, 1), (True, 1), (True, 2)], ids=["new", "resumed", "two ranks resumed"])
+def test_a_signal_in_the_first_round_of_a_start_does_not_wait_for_its_end(
+    images: Path, tmp_path: Path, number: signal.Signals, begun: bool, ranks: int
+) -> None:
+    """It may compile for minutes, and nothing is lost with it."""
+    arguments, held = page(tmp_path / "run", images), tmp_path / "held"
+    if begun:
+        assert Attempt(*arguments, "until=4 rounds").wait() == [0]
+    before = manifests(tmp_path / "run")
+    attempt = Attempt(*arguments, *FEW, ranks=ranks, faults=f"hold at move 1 on rank {ranks - 1}", hold=held)
+    until(held.exists)
+    attempt.signal(number, ranks - 1)
+    held.unlink()
+    assert set(attempt.wait()) == {75}, attempt.said()
+    verdict = state_of(tmp_path / "run")
+    where = "left round 4 unfinished, saved before at 0.064 kimg" if begun else "left round 0 unfinished, nothing was saved before"
+    assert verdict["reason"] == f"{number.name}: {where}; run the same command again to go on"
+    assert (verdict["state"], verdict["requeue"], verdict["exit_code"], verdict["nimg"]) == ("preempted", True, 75, 64 if begun else 0)
+    assert manifests(tmp_path / "run") == before
+    assert Attempt(*arguments, *FEW).wait() == [0]
+    assert rounds_logged(tmp_path / "run") == list(range(1, 13))
+
+
+@pytest.mark.slow  # a C++ compiler at work, twice
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize("to_all", [False, True], ids=["to the run", "to its compiler, too"])
+def test_a_signal_while_a_run_compiles_ends_it_with_the_compilation(images: Path, tmp_path: Path, to_all: bool) -> None:
+    run_dir, cache = tmp_path / "run", tmp_path / "inductor"
+    arguments = page(run_dir, images)
+    config = Path(arguments[0])
+    config.write_text(config.read_text().replace("type: gan", "type: r3gan\n  compile_penalties: true"))
+    process = train(*arguments, *FEW, TORCHINDUCTOR_CACHE_DIR=str(cache))
+    wait_until(lambda: (run_dir / "attempts.jsonl").exists() and alive("g++", cache, ".main.cpp"), process)
+    if to_all:
+        os.killpg(process.pid, signal.SIGINT)  # as a terminal does
+    else:
+        process.send_signal(signal.SIGINT)
+    code, stderr = finish(process)
+    assert code == 75 and "Traceback" not in stderr, stderr
+    assert state_of(run_dir)["reason"].startswith("SIGINT: left round 0 unfinished, nothing was saved before;")
+    assert manifests(run_dir) == {} and rounds_logged(run_dir) == []
+    until(lambda: not alive(cache))
 
 
 @pytest.mark.parametrize("number", [15, 12], ids=["TERM", "USR2"])
