@@ -16,14 +16,16 @@ class BadSamples:
 
     Args:
         max_share: an error beyond this share of the samples seen, plus ALLOWANCE; 0: the first one is an error.
+        told: on stderr, the first MOST_TOLD; not where others read the same samples and tell.
 
     Attributes:
         num: how many were replaced, counted each time they came.
         num_seen: of how many.
     """
 
-    def __init__(self, max_share: float) -> None:
+    def __init__(self, max_share: float, *, told: bool = True) -> None:
         self.max_share = max_share
+        self.told = told
         self.num = 0
         self.num_seen = 0
 
@@ -34,7 +36,7 @@ class BadSamples:
             self.num += 1
             if self.max_share == 0:
                 raise DataError(f"{problem.rpartition(' (sample')[0]}; data.max_bad_share is 0")
-            if self.num <= MOST_TOLD:
+            if self.told and self.num <= MOST_TOLD:
                 last = "; more of them are only counted" if self.num == MOST_TOLD else ""
                 print(f"bad sample {self.num}: {problem}{last}", file=sys.stderr, flush=True)
         allowed = ALLOWANCE + int(self.max_share * self.num_seen)

@@ -50,19 +50,29 @@ class Loader:
         workers: processes that read and decode; 0 does it in this one.
         flip: whether images are mirrored left to right with probability 1/2.
         seed: of the flips.
-        max_bad_share: of the samples, how many may be replaced by a neighbour; 0: none. See `BadSamples`.
+        max_bad_share, bad_told: of the samples, how many may be replaced by a neighbour, 0: none; whether they are told. See `BadSamples`.
 
     Attributes:
         bad: what was replaced so far.
     """
 
-    def __init__(self, dataset: Dataset, order: GlobalOrder, *, workers: int, flip: bool, seed: int, max_bad_share: float = 0.0) -> None:
+    def __init__(
+        self,
+        dataset: Dataset,
+        order: GlobalOrder,
+        *,
+        workers: int,
+        flip: bool,
+        seed: int,
+        max_bad_share: float = 0.0,
+        bad_told: bool = True,
+    ) -> None:
         self.dataset = dataset
         self.order = order
         self.workers = workers
         self.flip = flip
         self.seed = seed
-        self.bad = BadSamples(max_bad_share)
+        self.bad = BadSamples(max_bad_share, told=bad_told)
         self._prefetcher = Prefetcher(dataset, order) if isinstance(dataset, RemoteDataset) else None
         self._running: list[Worker] = []
 

@@ -92,15 +92,15 @@ class StreamLoader:
         seed: of the draws, the mixing and the flips.
         rank: of this process: each draws for itself.
         flip: whether images are mirrored left to right with probability 1/2.
-        max_bad_share: of the samples, how many may be left out; 0: none.
+        max_bad_share, bad_told: of the samples, how many may be left out, 0: none; whether they are told.
     """
 
-    def __init__(self, stream: Stream, *, seed: int, rank: int, flip: bool, max_bad_share: float) -> None:
+    def __init__(self, stream: Stream, *, seed: int, rank: int, flip: bool, max_bad_share: float, bad_told: bool = True) -> None:
         self.stream = stream
         self.seed = seed
         self.rank = rank
         self.flip = flip
-        self.bad = BadSamples(max_bad_share)
+        self.bad = BadSamples(max_bad_share, told=bad_told)
         self._closed = threading.Event()
 
     def ranges(self, ranges: Iterable[tuple[int, int]]) -> Iterator[LoadedBatch]:

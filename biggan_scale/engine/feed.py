@@ -94,9 +94,10 @@ class Feed:
 
 
 def first_images(config: RunConfig, dataset: Dataset, num: int) -> Tensor:
-    """(num, C, H, W) uint8: the images at the first positions of the stream, never mirrored."""
+    """(num, C, H, W) uint8: the images at the first positions of the stream, never mirrored. Bad ones are told by who trains on them."""
     order = GlobalOrder(dataset.shard_sizes, config.data_seed, config.data.window)
-    loader = Loader(dataset, order, workers=0, flip=False, seed=config.data_seed, max_bad_share=config.data.max_bad_share)
+    share = config.data.max_bad_share
+    loader = Loader(dataset, order, workers=0, flip=False, seed=config.data_seed, max_bad_share=share, bad_told=False)
     try:
         return next(loader.ranges([(0, num)])).images
     finally:

@@ -124,3 +124,9 @@ def test_many_bad_samples_are_not_many_lines(capfd: pytest.CaptureFixture[str]) 
     bad.count(1000, ["x"] * 100)
     assert len(capfd.readouterr().err.splitlines()) == MOST_TOLD
     assert bad.num == 100
+
+
+def test_what_others_tell_is_counted_in_silence(capsys: pytest.CaptureFixture[str]) -> None:
+    bad = BadSamples(max_share=0.5, told=False)
+    bad.count(100, ["a.tar: sample 3: broken (sample 4 was taken instead)"])
+    assert (bad.num, bad.num_seen, capsys.readouterr().err) == (1, 100, "")

@@ -30,15 +30,21 @@ class Examples:
         return self.images.to(device, dtype).div_(127.5).sub_(1)
 
 
-def read_examples(config: RunConfig, dataset: Dataset | Stream) -> Examples:
-    """The first `health.num` samples, or all where there are fewer. Raises: DataError."""
+def read_examples(config: RunConfig, dataset: Dataset | Stream, *, bad_told: bool = False) -> Examples:
+    """The first `health.num` samples, or all where there are fewer.
+
+    Args:
+        bad_told: whether bad samples are told; those of the training data are where they are trained on.
+
+    Raises: DataError.
+    """
     data, seed, num = config.data, config.data_seed, config.health.num
     loader: Loader | StreamLoader
     if isinstance(dataset, Stream):
-        loader = StreamLoader(dataset, seed=seed, rank=0, flip=False, max_bad_share=data.max_bad_share)
+        loader = StreamLoader(dataset, seed=seed, rank=0, flip=False, max_bad_share=data.max_bad_share, bad_told=bad_told)
     else:
         order = GlobalOrder(dataset.shard_sizes, seed, min(data.window, MOST_SHARDS))
-        loader = Loader(dataset, order, workers=0, flip=False, seed=seed, max_bad_share=data.max_bad_share)
+        loader = Loader(dataset, order, workers=0, flip=False, seed=seed, max_bad_share=data.max_bad_share, bad_told=bad_told)
         num = min(num, dataset.num_samples)
     try:
         loaded = next(iter(loader.ranges([(0, num)])))
@@ -60,4 +66,4 @@ def read_held_out(config: RunConfig, trained_on: Dataset | Stream) -> Examples |
     dataset = open_checked(other, "health.held_out")
     if dataset.fingerprint == trained_on.fingerprint:
         raise ConfigError(f"health.held_out {path}: is the data trained on; give another part, say of `biggan-data split`, or null")
-    return read_examples(other, dataset)
+    return read_examples(other, dataset, bad_told=True)
