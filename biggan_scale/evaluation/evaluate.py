@@ -6,7 +6,6 @@ features of real images are kept for the next evaluation. A signal ends it withi
 
 from __future__ import annotations
 
-import json
 import math
 import platform
 import shlex
@@ -23,7 +22,8 @@ from typing import Any
 import torch
 
 from biggan_scale import __version__
-from biggan_scale.config.errors import ConfigError, EnvironmentFault
+from biggan_scale.config import json_lines
+from biggan_scale.config.errors import ConfigError
 from biggan_scale.data.index import Dataset
 from biggan_scale.data.packaged import cache_directory, open_dataset
 from biggan_scale.data.streaming import PREFIX as STREAM
@@ -261,11 +261,13 @@ def _about_data(dataset: Dataset, path: str, num: int) -> dict[str, Any]:
 
 
 def _recorded(source: Path, result: dict[str, Any]) -> dict[str, Any]:
-    """The result, appended to the evaluations of the run, where the source is one."""
+    """The result, appended to the evaluations of the run, where the source is one. Where that cannot be, say of another's run that may
+    only be read, the result is all the same what was asked for: that it is recorded nowhere is one of its warnings."""
     if (source / "checkpoints").is_dir():
         try:
-            with (source / EVALUATIONS).open("ab", buffering=0) as file:
-                file.write(json.dumps(result).encode() + b"\n")  # one write: several evaluations may end at once
+            json_lines.append(source / EVALUATIONS, result)
         except OSError as error:
-            raise EnvironmentFault(f"{source / EVALUATIONS} cannot be written: {error.strerror or error}") from error
+            message = f"{source / EVALUATIONS} cannot be written: {error.strerror or error}; this result is not recorded there"
+            warnings.warn(message, stacklevel=2)
+            result["warnings"].append(message)
     return result

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +33,7 @@ from biggan_scale.metrics.features import RandomNetwork
 from biggan_scale.metrics.frechet import frechet_distance, statistics
 from biggan_scale.metrics.inception import Inception
 from evaluation.conftest import NUM_IMAGES, Subject
+from support.disk import make_read_only, mounted
 from support.runs import flip_a_bit, make_run
 from support.shards import make_shards
 from support.tiny import shrink, tiny_config
@@ -231,6 +233,20 @@ def test_a_runs_evaluations_are_appended_to_it(subject: Subject, tmp_path: Path)
     assert of_export["metrics"] == result["metrics"]
     assert len(record.read_text().splitlines()) == before + 1
     assert not (tmp_path / "export" / "evaluations.jsonl").exists()
+
+
+def test_a_run_that_may_only_be_read_is_evaluated_and_what_is_not_recorded_is_said(
+    subject: Subject, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with mounted(tmp_path / "disk", "16m") as place:
+        run = shutil.copytree(subject.run, place / "run")
+        (run / "evaluations.jsonl").unlink(missing_ok=True)
+        make_read_only(place)
+        with pytest.warns(UserWarning, match=f"{run}/evaluations.jsonl cannot be written: Read-only file system; this result is not"):
+            assert cli.main(["evaluate", str(run), "--data", str(subject.data), "--metrics", "prdc", "--num", "40", "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["metrics"] == evaluate(subject.run, asked(subject, "prdc"))["metrics"]
+    assert len(found["warnings"]) == 1 and "not recorded" in found["warnings"][0]
 
 
 # what is kept

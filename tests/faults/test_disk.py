@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import os
 import re
 import shutil
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -15,6 +13,7 @@ from biggan_scale.engine import checkpoint
 from faults.forked import Attempt
 from faults.toys import page
 from support.command import manifests, rounds_logged, state_of
+from support.disk import mounted
 
 FEW = ("until=8 rounds",)
 DISK_FULL = re.compile(r"disk full: (\S.*) needs [\d,]+ bytes, [\d,]+ bytes are free in /.*; the checkpoints are intact$")
@@ -22,16 +21,8 @@ DISK_FULL = re.compile(r"disk full: (\S.*) needs [\d,]+ bytes, [\d,]+ bytes are 
 
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """A file system of four megabytes."""
-    if os.geteuid():
-        pytest.skip("only root can mount a file system that is full")
-    place = tmp_path / "disk"
-    place.mkdir()
-    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=4m", "tmpfs", place], check=True)
-    try:
+    with mounted(tmp_path / "disk", "4m") as place:
         yield place
-    finally:
-        subprocess.run(["umount", "--lazy", place], check=True)
 
 
 def fill(place: Path, leave: int) -> Path:
