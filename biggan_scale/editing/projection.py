@@ -144,7 +144,7 @@ def project_to(
         label: whose mean w to start from; None: that of all classes.
 
     Raises:
-        CheckpointError: no model is at `source`. ConfigError: it has no w; `image` is none. Preempted: a signal came.
+        ConfigError: no model is at `source`, or it has no w; `image` is none. CheckpointError: it is damaged. Preempted: a signal came.
     """
     with StopFlag() as stop:
         model = Model(find(source, weights), "cpu", stop.check)

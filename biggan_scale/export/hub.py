@@ -37,7 +37,7 @@ def export_run(run: str | Path, out: str | Path, format_: str = HUB) -> Path:
         The checkpoint that was taken.
 
     Raises:
-        CheckpointError: no model is there. ConfigError: it is an export already, or `out` is something else.
+        ConfigError: no run is there, or an export already; `out` is something else. CheckpointError: the run has no valid checkpoint.
         EnvironmentFault: `out` cannot be written; packages of the format are missing, or its graph is not right.
     """
     found = source.find(run)

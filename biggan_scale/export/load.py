@@ -36,7 +36,8 @@ def load(source: str | Path, weights: Weights = "ema", device: str | torch.devic
         device: where to run it.
 
     Raises:
-        CheckpointError: no model is there, or it is damaged.
+        ConfigError: nothing of ours is there.
+        CheckpointError: it is damaged, or a run without a checkpoint.
     """
     return Model(find(source, weights), device)
 

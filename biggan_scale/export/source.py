@@ -60,8 +60,8 @@ def find(path: str | Path, weights: Weights = "ema") -> Source:
     """The model at a path.
 
     Raises:
-        CheckpointError: there is none, it is damaged, or of a newer version.
-        ConfigError: raw weights of an export.
+        ConfigError: nothing of ours is there; raw weights of an export.
+        CheckpointError: it is damaged, of a newer version, or a run without a checkpoint.
         EnvironmentFault: it cannot be read.
     """
     try:
@@ -94,8 +94,8 @@ def _found(path: Path, weights: Weights) -> Source:
     if (path / CONFIG_FILE).is_file():
         return _export(path, weights)
     if path.exists():
-        raise CheckpointError(f"{path}: not a model; a run has checkpoints/, a checkpoint {checkpoint.MANIFEST}, an export {CONFIG_FILE}")
-    raise CheckpointError(f"{path}: no such run, checkpoint or export")
+        raise ConfigError(f"{path}: not a model; a run has checkpoints/, a checkpoint {checkpoint.MANIFEST}, an export {CONFIG_FILE}")
+    raise ConfigError(f"{path}: no such run, checkpoint or export")
 
 
 def _newest_valid(run: Path) -> Path:

@@ -254,14 +254,13 @@ def truncated(path: Path) -> Path:
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda folder: folder / "none.pth", "no such file or folder"),
         (lambda folder: folder, "no .pth files"),
         (lambda folder: weights("r32_plain") / "G_optim.pth", "not a state dict of tensors"),
         (lambda folder: weights("r32_plain") / "state_dict.pth", r"refused: it asks for torch.nn.modules.activation.ReLU"),
         (lambda folder: truncated(folder / "G.pth"), "cannot be read as a torch file"),
         (lambda folder: saved(folder / "G.pth", {"some.weight": torch.zeros(1)}), "neither a generator nor a discriminator"),
     ],
-    ids=["missing", "empty", "optimizer", "objects", "truncated", "other"],
+    ids=["empty", "optimizer", "objects", "truncated", "other"],
 )
 def test_what_cannot_be_imported_is_said_in_one_line(make: Any, message: str, tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match=message) as error:

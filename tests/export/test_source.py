@@ -82,10 +82,18 @@ def first(run: Path) -> Path:
 
 
 @pytest.mark.parametrize(
+    ("place", "message"),
+    [("", "no such run, checkpoint or export"), ("checkpoints", "not a model; a run has checkpoints/")],
+)
+def test_where_nothing_of_ours_is_the_path_is_wrong(run: Path, place: str, message: str) -> None:
+    shutil.rmtree(run / place)
+    with pytest.raises(ConfigError, match=message):
+        load(run)
+
+
+@pytest.mark.parametrize(
     ("harm", "message"),
     [
-        (lambda run: shutil.rmtree(run), "no such run, checkpoint or export"),
-        (lambda run: shutil.rmtree(run / "checkpoints"), "not a model; a run has checkpoints/"),
         (lambda run: [shutil.rmtree(path) for path in (run / "checkpoints").iterdir()], "none has been written"),
         (
             lambda run: [checkpoint.set_aside(path) for path in checkpoint.checkpoints(run / "checkpoints")],

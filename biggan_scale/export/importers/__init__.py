@@ -33,13 +33,15 @@ def import_checkpoint(path: str | Path, source: str, out: str | Path, overrides:
         Notes for the user: what was read, what was assumed.
 
     Raises:
-        ConfigError: unknown source or override.
+        ConfigError: unknown source or override; nothing is at `path`.
         CheckpointError: the files cannot be read, or are not what they should be.
     """
     from biggan_scale.export.hub import write_export
 
     if source not in sources():
         raise ConfigError(f"--from {source}: unknown; allowed: {', '.join(sources())}")
+    if not Path(path).exists():
+        raise ConfigError(f"{path}: no such file or folder")
     importer = importlib.import_module(f"{__name__}.{source.replace('-', '_')}")
     config, states, notes = importer.to_game_state(Path(path), parse(importer.Overrides, overrides))
     if "G" not in states:

@@ -73,12 +73,10 @@ def find(path: Path, overrides: Overrides) -> dict[str, Path]:
     """The files to read: {"G": ..., "D": ...} of a folder, or the one given.
 
     Raises:
-        CheckpointError: there is no such file.
+        CheckpointError: not one experiment.
     """
     if path.is_file():
         return {"file": path}
-    if not path.is_dir():
-        raise CheckpointError(f"{path}: no such file or folder")
     folders = [path] if list(path.glob("*.pth")) else sorted({file.parent for file in path.glob("*/*.pth")})
     if len(folders) != 1:
         several = f"several experiments: {', '.join(folder.name for folder in folders)}; name one" if folders else "no .pth files"
