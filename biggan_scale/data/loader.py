@@ -25,7 +25,7 @@ from biggan_scale.data.order import GlobalOrder
 from biggan_scale.data.prefetch import Prefetcher
 from biggan_scale.data.reader import Reader
 from biggan_scale.data.remote import RemoteDataset
-from biggan_scale.data.workers import Request, Worker, prepare
+from biggan_scale.data.workers import Request, Worker, empty_pixels, prepare
 
 BATCHES_AHEAD = 2  # per worker: one in hand, one waiting
 
@@ -106,7 +106,7 @@ class Loader:
 
     def _prepared(self, reader: Reader, requests: Iterator[Request]) -> Iterator[Prepared]:
         for request in requests:
-            pixels = np.empty((len(request.samples), self.dataset.height, self.dataset.width, self.dataset.channels), np.uint8)
+            pixels = empty_pixels((len(request.samples), self.dataset.height, self.dataset.width, self.dataset.channels))
             yield request, pixels, *prepare(reader, request, pixels, doing=np.empty(2, np.int64))
 
     def _prepared_ahead(self, reader: Reader, requests: Iterator[Request]) -> Iterator[Prepared]:

@@ -33,6 +33,8 @@ from biggan_scale.dist.seeds import derive_seed
 
 IGNORED = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR2)  # sent to a whole job; what they mean is the parent's to decide
 MOST_NEIGHBOURS = 16  # tried in place of a bad sample: that many bad ones in a row are a bad shard
+# Of a batch in memory, and no more: rows that begin at a multiple of 32 bytes libjpeg-turbo writes past the caches (vmovntdq).
+ALIGNMENT = 16
 DEATH_S = 10.0  # a process closes its connections shortly before it is gone
 
 
@@ -64,6 +66,13 @@ def prepare(reader: Reader, request: Request, pixels: NDArray[np.uint8], doing: 
             image = torch.from_numpy(pixels[i])  # (H, W, C); at 256 px torch flips it in 30 us, numpy in 350
             image.copy_(image.flip(1))
     return labels, replaced
+
+
+def empty_pixels(shape: tuple[int, ...]) -> NDArray[np.uint8]:
+    """Memory for the pixels of a batch, which at 64 px is filled in a seventh less time than an array of numpy's own."""
+    memory = np.empty(math.prod(shape) + 2 * ALIGNMENT, np.uint8)
+    start = (ALIGNMENT - memory.ctypes.data) % (2 * ALIGNMENT)
+    return memory[start : start + math.prod(shape)].reshape(shape)
 
 
 def _read_or_replace(reader: Reader, shard: int, index: int, out: NDArray[np.uint8], doing: NDArray[np.int64], replaced: list[str]) -> int:
@@ -188,7 +197,7 @@ def _serve(connection: Connection, reader: Reader, doing: NDArray[np.int64], par
             return
         shape = (len(request.samples), reader.dataset.height, reader.dataset.width, reader.dataset.channels)
         descriptor = os.memfd_create("batch")
-        os.ftruncate(descriptor, math.prod(shape))
+        os.ftruncate(descriptor, ALIGNMENT + math.prod(shape))
         try:
             labels, replaced = prepare(reader, request, _map(descriptor, shape), doing)
         except UserError as error:
@@ -201,4 +210,4 @@ def _serve(connection: Connection, reader: Reader, doing: NDArray[np.int64], par
 
 def _map(descriptor: int, shape: tuple[int, ...]) -> NDArray[np.uint8]:
     """A file's memory as an array, for as long as the array is in use."""
-    return np.frombuffer(mmap.mmap(descriptor, math.prod(shape)), np.uint8).reshape(shape)
+    return np.frombuffer(mmap.mmap(descriptor, ALIGNMENT + math.prod(shape)), np.uint8, offset=ALIGNMENT).reshape(shape)

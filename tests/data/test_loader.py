@@ -88,6 +88,12 @@ def test_flips_depend_on_seed_and_position_alone(make_shards) -> None:
     assert not torch.equal(other, again)
 
 
+@pytest.mark.parametrize("workers", [0, 1])
+def test_batches_lie_where_libjpeg_writes_through_the_caches(make_shards, workers: int) -> None:
+    loader = loader_of(make_shards().dataset, workers)
+    assert [batch.images.data_ptr() % 32 for batch in loader.ranges(steps(9, 50))] == [16] * 6
+
+
 @pytest.mark.parametrize("encode", ["png", "raw"])
 def test_reading_needs_no_parser(make_shards, monkeypatch: pytest.MonkeyPatch, encode: str) -> None:
     """In CPython 3.11 `ast` fails where a garbage collection that parses falls into it: a data worker died of it once."""
