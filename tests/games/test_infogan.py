@@ -165,7 +165,7 @@ def small(*overrides: str) -> Infogan:
 
 
 def test_losses_are_the_papers() -> None:
-    game = small("game.weight=0.7")
+    game = small("game.weight=0.7", "game.augment=null")
     batch = made_up_batch(shrink(load_config(PAGE).config), 0, 6, torch.float64)
     z = draw(game.prior, 6).double()
     codes = game.prior.split(z)
