@@ -2,19 +2,22 @@
 
     python benchmarks/data.py
     python benchmarks/data.py --sizes 64 --rounds 9 --images 4000
+    python benchmarks/data.py --parts workers          # on a machine whose cores are free
 
 Reading: our loader, stock webdataset's usual pipeline (shuffle(1000), decode("pil")), the zip of StyleGAN's programs (PNG without
 compression, ZipFile and PIL), files and PIL, and the decoder alone on bytes in memory; all in this process, on the same images
-as JPEG (quality 95, 4:4:4; the zip as PNG), each to mirrored uint8 batches of 64. Packing: raw pixels into JPEG shards, beside
-the encoder alone, and with two workers beside one.
+as JPEG (quality 95, 4:4:4; the zip as PNG), each to mirrored uint8 batches of 64. Packing: raw pixels into JPEG and PNG shards,
+beside the encoder alone on the same pixels in the same order. Workers: the same into PNG with two workers beside one, on the wall.
 
-Contestants take turns; medians over the rounds and their ratios are printed. Processor time suffers less from other jobs than time
-on the wall, but cannot tell how packing scales: for that look at `load` first.
+Contestants take turns. Speeds are medians over the rounds; a ratio is the median of the rounds' ratios, with the least and the
+greatest of them. Processor time suffers less from other jobs than time on the wall, but cannot tell how packing scales: for that
+look at `load` first. No round begins when the time is up (--minutes), except that each contestant has three.
 """
 
 from __future__ import annotations
 
 import argparse
+import gc
 import importlib.metadata
 import io
 import json
@@ -28,7 +31,8 @@ import sys
 import tempfile
 import time
 import zipfile
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -39,33 +43,36 @@ from PIL import Image
 
 from biggan_scale import __version__
 from biggan_scale.data.index import Dataset
-from biggan_scale.data.order import GlobalOrder
-from biggan_scale.data.pack import PackOptions, pack
+from biggan_scale.data.order import GlobalOrder, permutation
+from biggan_scale.data.pack import CHUNK, PackOptions, pack
 from biggan_scale.data.sources import Listing, Sample, Source
 
 BATCH = 64
 NUM_CLASSES = 10
 QUALITY = 95
+PARTS = ("reading", "packing", "workers")
+LEAST_ROUNDS = 3
 TARGETS = {
     64: {"ours / webdataset": 5.0, "ours / decoder": 0.6},
     256: {"ours / webdataset": 2.0, "ours / decoder": 0.8},
 }
-PACK_TARGETS = {"pack / encoder": 0.8, "two workers / one": 1.8}
+PACK_TARGETS = {"jpeg": {"pack jpeg / encoder jpeg": 0.8}, "png": {"pack png / encoder png": 0.8}}
+WORKERS_TARGETS = {"two workers / one": 1.8}
 
 
 class PixelFile(Source):
-    """Images of a .npy file, so that packing them is encoding and nothing else."""
+    """The first images of a .npy file, so that packing them is encoding and nothing else."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, num: int) -> None:
         self.path = path
+        self.num = num
         self._pixels: NDArray[np.uint8] | None = None
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return PixelFile, (self.path,)  # workers get the name, not the pixels
+        return PixelFile, (self.path, self.num)  # workers get the name, not the pixels
 
     def list(self) -> Listing:
-        num = len(np.load(self.path, mmap_mode="r", allow_pickle=False))
-        samples = [Sample(f"{i % NUM_CLASSES}/{i:07d}", i % NUM_CLASSES) for i in range(num)]
+        samples = [Sample(f"{i % NUM_CLASSES}/{i:07d}", i % NUM_CLASSES) for i in range(self.num)]
         return Listing(samples, tuple(map(str, range(NUM_CLASSES))))
 
     def read(self, name: str) -> NDArray[np.uint8]:
@@ -76,34 +83,64 @@ class PixelFile(Source):
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--sizes", default="64,256", help="of the images, in pixels")
+    parser.add_argument("--sizes", default="64,256", help="of the images, in pixels (default 64,256)")
     parser.add_argument("--images", type=int, help="how many (default: 4096 at 64 px, 1536 at 256 px)")
-    parser.add_argument("--rounds", type=int, default=7)
-    parser.add_argument("--without-packing", action="store_true")
+    parser.add_argument("--rounds", type=int, default=7, help="at most, of each measurement (default 7)")
+    parser.add_argument("--minutes", type=float, default=8.0, help="shared by all measurements (default 8)")
+    parser.add_argument("--parts", default=",".join(PARTS), help="what is measured (default: all, reading,packing,workers)")
     args = parser.parse_args()
+    sizes, parts = [int(size) for size in args.sizes.split(",")], args.parts.split(",")
+    if unknown := set(parts) - set(PARTS):
+        parser.error(f"--parts {', '.join(sorted(unknown))}: allowed are {', '.join(PARTS)}")
     import torch  # here and below: the workers of a pack import this file, and need neither torch nor webdataset
 
     torch.set_num_threads(1)
+    ends = time.monotonic() + 60 * args.minutes
     result: dict[str, Any] = {"version": __version__, "machine": _machine(), "load_before": os.getloadavg()[0]}
     with tempfile.TemporaryDirectory() as directory:
-        for size in map(int, args.sizes.split(",")):
+        for done, size in enumerate(sizes):
             num = args.images or (4096 if size <= 64 else 1536)
             place = Path(directory) / str(size)
             place.mkdir()
             np.save(place / "pixels.npy", _photographs(num, size))
-            result[f"{size} px"] = {"reading": measure_reading(place, size, args.rounds)}
-            if not args.without_packing:
-                result[f"{size} px"]["packing"] = measure_packing(place, args.rounds)
+            result[f"{size} px"] = {}
+            share_s = (ends - time.monotonic()) / (len(sizes) - done)
+            for number, part in enumerate(parts):
+                began = time.monotonic()
+                rounds = Rounds(args.rounds, began + share_s / (len(parts) - number), f"{part} {size} px")
+                result[f"{size} px"][part] = MEASURE[part](place, num, size, rounds)
+                share_s -= time.monotonic() - began
             shutil.rmtree(place)
     result["load_after"] = os.getloadavg()[0]
     print(json.dumps(result, indent=1))
     return 0
 
 
-def measure_reading(place: Path, size: int, rounds: int) -> dict[str, Any]:
+@dataclass(frozen=True)
+class Rounds:
+    """How often contestants take turns: at most `most` times, and not again after `ends` (of the monotonic clock)."""
+
+    most: int
+    ends: float
+    what: str
+
+    def __iter__(self) -> Iterator[int]:
+        """Numbers from 0; the first round warms caches up and is not counted."""
+        for number in range(self.most + 1):
+            if number > LEAST_ROUNDS and time.monotonic() > self.ends:
+                return
+            yield number
+            print(f"{self.what}: round {number} of {self.most}", file=sys.stderr, flush=True)
+
+    def half(self) -> Rounds:
+        """For the first of two measurements: half of the time that is left."""
+        return replace(self, ends=(time.monotonic() + self.ends) / 2)
+
+
+def measure_reading(place: Path, num: int, size: int, rounds: Rounds) -> dict[str, Any]:
     pixels = _pixels(place / "pixels.npy")
-    shard_samples = max(1, len(pixels) // 16)
-    source = PixelFile(place / "pixels.npy")
+    source = PixelFile(place / "pixels.npy", num)
+    shard_samples = max(1, num // 16)
     ours = {
         name: pack(source, place / name, PackOptions(encode=name, quality=QUALITY, shard_samples=shard_samples), workers=0).dataset
         for name in ("jpeg", "raw")
@@ -119,66 +156,73 @@ def measure_reading(place: Path, size: int, rounds: int) -> dict[str, Any]:
         "files": lambda: _files(files),
         "decoder": lambda: _decoder(encoded, size),
     }
-    speeds = _take_turns(contestants, rounds, f"reading {size} px")
-    ratios = {
-        "ours / webdataset": speeds["ours"] / speeds["webdataset"],
-        "ours / decoder": speeds["ours"] / speeds["decoder"],
-        "ours / stylegan zip": speeds["ours"] / speeds["stylegan zip"],
-        "ours / files": speeds["ours"] / speeds["files"],
-        "ours, raw / webdataset": speeds["ours, raw"] / speeds["webdataset"],
-    }
+    speeds = _take_turns(contestants, rounds)
+    pairs = [("ours", other) for other in ("webdataset", "decoder", "stylegan zip", "files")] + [("ours, raw", "webdataset")]
     mean_bytes = sum(map(len, encoded)) / len(encoded)
-    return {"images": len(pixels), "jpeg_bytes": round(mean_bytes), "img_per_cpu_s": speeds, **_judge(ratios, TARGETS.get(size, {}))}
+    return {"images": num, "jpeg_bytes": round(mean_bytes), **_summary(speeds, pairs, TARGETS.get(size, {}))}
 
 
-def measure_packing(place: Path, rounds: int) -> dict[str, Any]:
+def measure_packing(place: Path, num: int, size: int, rounds: Rounds) -> dict[str, Any]:
+    num_png = num if size <= 64 else max(1, num // 16)  # 30 ms each at 256 px
+    return {"jpeg": _packing("jpeg", place, num, rounds.half()), "png": _packing("png", place, num_png, rounds)}
+
+
+def _packing(encode: str, place: Path, num: int, rounds: Rounds) -> dict[str, Any]:
+    source = PixelFile(place / "pixels.npy", num)
     pixels = _pixels(place / "pixels.npy")
-    rounds = max(3, rounds // 2)
+    order = permutation(num, PackOptions().seed)  # as they are packed: images far from each other in memory cost 1 to 2 us more
+    in_order = [pixels[i] for i in order.tolist()]
     contestants: dict[str, Callable[[], int]] = {
-        "pack jpeg": lambda: _pack(place, "jpeg", 0).num,
-        "encoder jpeg": lambda: _encoder(pixels, "jpeg"),
-        "pack png": lambda: _pack(place, "png", 0).num,
-        "encoder png": lambda: _encoder(pixels, "png"),
+        f"pack {encode}": lambda: _pack(source, encode, 0).num,
+        f"encoder {encode}": lambda: _encoder(in_order, encode),
     }
-    speeds = _take_turns(contestants, rounds, "packing")
+    speeds = _take_turns(contestants, rounds)
     shutil.rmtree(place / "packed")
-    runs: dict[int, list[_Packing]] = {1: [], 2: []}
-    for _ in range(rounds):
+    return {"images": num, **_summary(speeds, [(f"pack {encode}", f"encoder {encode}")], PACK_TARGETS[encode])}
+
+
+def measure_workers(place: Path, num: int, size: int, rounds: Rounds) -> dict[str, Any]:
+    """Into PNG. Where the cores are not free, processor time tells what two workers could do: the parent's part is not divided."""
+    source = PixelFile(place / "pixels.npy", num if size <= 64 else max(1, num // 4))
+    runs: dict[int, list[_Packing]] = {0: [], 1: [], 2: []}
+    for number in rounds:
         for workers, of_workers in runs.items():
-            of_workers.append(_pack(place, "png", workers))
+            run = _pack(source, "png", workers)
+            if number:
+                of_workers.append(run)
     shutil.rmtree(place / "packed")
-    wall = {workers: statistics.median(run.img_per_s for run in of_workers) for workers, of_workers in runs.items()}
     parent = statistics.median(run.parent_s / run.num for run in runs[2])
-    converting = 1 / speeds["pack png"] - parent
-    ratios = {
-        "pack / encoder": speeds["pack jpeg"] / speeds["encoder jpeg"],
-        "pack / encoder, png": speeds["pack png"] / speeds["encoder png"],
-        "two workers / one": wall[2] / wall[1],
-    }
-    workers_of_png = {
-        "img_per_s": {str(workers): round(speed, 1) for workers, speed in wall.items()},
+    converting = statistics.median(run.parent_s / run.num for run in runs[0]) - parent
+    speeds = {name: [run.img_per_s for run in runs[workers]] for name, workers in (("two workers", 2), ("one", 1))}
+    return {
+        "images": source.num,
         "parent_us_per_img": round(parent * 1e6, 1),
         "worker_us_per_img": round(converting * 1e6, 1),
         "two / one if two cores were free": round(2 * converting / (converting + parent), 3),
+        **_summary(speeds, [("two workers", "one")], WORKERS_TARGETS, unit="img_per_s"),
     }
-    return {"img_per_cpu_s": speeds, "workers (png)": workers_of_png, **_judge(ratios, PACK_TARGETS)}
+
+
+MEASURE = {"reading": measure_reading, "packing": measure_packing, "workers": measure_workers}
 
 
 class _Packing(NamedTuple):
     num: int
-    img_per_s: float  # from an eighth of the images on, when all workers have begun
+    img_per_s: float  # from about an eighth of the images on, when all workers have begun
     parent_s: float  # processor time of the process that writes
 
 
-def _pack(place: Path, encode: str, workers: int) -> _Packing:
+def _pack(source: PixelFile, encode: str, workers: int) -> _Packing:
     """Packs all pixels into a new directory; what is left is removed after the measurement."""
-    (place / "packed").mkdir(exist_ok=True)
-    out = Path(tempfile.mkdtemp(dir=place / "packed"))
+    packed = source.path.parent / "packed"
+    packed.mkdir(exist_ok=True)
+    out = Path(tempfile.mkdtemp(dir=packed))
     seen: list[tuple[float, int]] = []
     before = time.process_time()
     options = PackOptions(encode=encode, quality=QUALITY)
-    pack(PixelFile(place / "pixels.npy"), out, options, workers, lambda done, total: seen.append((time.perf_counter(), done)))
-    (began, first), (ended, last) = seen[len(seen) // 8], seen[-1]
+    pack(source, out, options, workers, lambda done, total: seen.append((time.perf_counter(), done)))
+    warm_up = 2 * CHUNK * max(1, len(seen) // (16 * CHUNK))  # chunks come whole; two workers have then done as many each
+    (began, first), (ended, last) = seen[min(warm_up, len(seen) - 1) - 1], seen[-1]
     return _Packing(last, (last - first) / (ended - began), time.process_time() - before)
 
 
@@ -233,13 +277,15 @@ def _files(files: list[Path]) -> int:
 
 
 def _decoder(encoded: list[bytes], size: int) -> int:
-    out = np.empty((size, size, 3), np.uint8)
+    from biggan_scale.data.workers import empty_pixels
+
+    out = empty_pixels((size, size, 3))  # which is best for it, too
     for data in encoded:
         simplejpeg.decode_jpeg(data, "RGB", buffer=out)
     return len(encoded)
 
 
-def _encoder(pixels: NDArray[np.uint8], encode: str) -> int:
+def _encoder(pixels: Sequence[NDArray[np.uint8]], encode: str) -> int:
     for image in pixels:
         buffer = io.BytesIO()
         if encode == "jpeg":
@@ -265,22 +311,32 @@ def _collate(samples: Iterable[tuple[NDArray[np.uint8], int]]) -> int:
     return num + len(images)
 
 
-def _take_turns(contestants: dict[str, Callable[[], int]], rounds: int, what: str) -> dict[str, float]:
-    """Median of each one's images per second of processor time."""
+def _take_turns(contestants: dict[str, Callable[[], int]], rounds: Rounds) -> dict[str, list[float]]:
+    """Each one's images per second of processor time, round by round."""
     speeds: dict[str, list[float]] = {name: [] for name in contestants}
-    for number in range(rounds + 1):  # the first warms caches up and is not counted
+    for number in rounds:
         for name, run in contestants.items():
+            gc.collect()
+            gc.freeze()  # no one pays for walking over torch and what others have left
             before = _cpu_s()
             num = run()
             if number:
                 speeds[name].append(num / (_cpu_s() - before))
-        print(f"{what}: round {number} of {rounds}", file=sys.stderr, flush=True)
-    return {name: round(statistics.median(values), 1) for name, values in speeds.items()}
+    return speeds
 
 
-def _judge(ratios: dict[str, float], targets: dict[str, float]) -> dict[str, Any]:
-    met = {name: ratios[name] >= target for name, target in targets.items()}
-    return {"ratios": {name: round(ratio, 3) for name, ratio in ratios.items()}, "targets": targets, "met": met}
+def _summary(
+    speeds: dict[str, list[float]], pairs: list[tuple[str, str]], targets: dict[str, float], unit: str = "img_per_cpu_s"
+) -> dict[str, Any]:
+    """Medians of the speeds, and for each pair [median, least, greatest] of what the first is to the second in each round."""
+    ratios = {f"{a} / {b}": sorted(x / y for x, y in zip(speeds[a], speeds[b], strict=True)) for a, b in pairs}
+    return {
+        "rounds": len(next(iter(speeds.values()))),
+        unit: {name: round(statistics.median(values), 1) for name, values in speeds.items()},
+        "ratios": {name: [round(x, 3) for x in (statistics.median(values), values[0], values[-1])] for name, values in ratios.items()},
+        "targets": targets,
+        "met": {name: statistics.median(ratios[name]) >= target for name, target in targets.items()},
+    }
 
 
 def _pixels(path: Path) -> NDArray[np.uint8]:

@@ -74,6 +74,18 @@ def test_codes_are_compared_with_clusters_of_the_pixels(tmp_path: Path) -> None:
     assert all(1 / 9 < purity <= 1 for one in found["runs"] for purity in one["real"].values())
 
 
+def test_data_compares_reading_packing_and_workers() -> None:
+    found = json.loads(run(ROOT / "benchmarks/data.py", "--sizes", "16", "--images", "192", "--rounds", "1", cwd=ROOT))["16 px"]
+    assert found["reading"]["ratios"].keys() > {"ours / webdataset", "ours / decoder", "ours / stylegan zip", "ours / files"}
+    measured = [found["reading"], found["packing"]["jpeg"], found["packing"]["png"], found["workers"]]
+    assert [part["rounds"] for part in measured] == [1] * 4
+    for part in measured[:3]:
+        for pair, (median, least, greatest) in part["ratios"].items():
+            one, other = (part["img_per_cpu_s"][name] for name in pair.split(" / "))
+            assert least == median == greatest == pytest.approx(one / other, rel=1e-2)
+    assert found["workers"]["ratios"].keys() == {"two workers / one"}
+
+
 def test_penalty_compares_ways_to_one_gradient() -> None:
     small = ["game.generator.channel_base=128", "game.discriminator.channel_base=128", "data.resolution=8", "game.augment=null"]
     options = ["--no-compile", "--batch", "4", "--rounds", "1", "--threads", "1"]
