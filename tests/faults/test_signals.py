@@ -5,7 +5,6 @@ Under Slurm: tests/cluster. While evaluating and sampling: tests/evaluation.
 
 from __future__ import annotations
 
-import os
 import signal
 import time
 from collections.abc import Callable
@@ -14,18 +13,27 @@ from pathlib import Path
 import pytest
 
 from biggan_scale.engine import checkpoint
+from faults import reactions
 from faults.forked import Attempt
+from faults.reactions import FEW, MOMENTS, SIGNALS, TOLD, Reaction, until
 from faults.toys import IMAGES, page
-from support.command import alive, finish, kill, manifests, rounds_logged, start, state_of, train, wait_until
+from support.command import alive, finish, manifests, rounds_logged, state_of, train, wait_until
 
-FEW = ("until=12 rounds",)
-SIGNALS = [signal.SIGTERM, signal.SIGUSR2, signal.SIGINT]
-MOMENTS = {"round": "hold at round 5", "save": "hold at fsync 9"}  # in the second save: that of round 4
 by_name = pytest.mark.parametrize("number", SIGNALS, ids=lambda number: number.name)
 at_moments = pytest.mark.parametrize("moment", MOMENTS)
 REACTION_S = 5
-SLACK_S = 30  # for machines that have much else to do
-HEAR_ALL = ("--signals-to-handle", "SIGTERM,SIGINT,SIGHUP,SIGQUIT,SIGUSR2")  # torchrun would die of SIGUSR2, and leave its workers
+SLACK_S = 30  # for machines that have much else to do; what it was is a property of the test in a JUnit report
+
+
+@pytest.fixture
+def in_time(record_property: Callable[[str, object], None]) -> Callable[[Reaction, float], None]:
+    """Asserts that a reaction was, and has it reported."""
+
+    def judge(reaction: Reaction, limit_s: float = REACTION_S) -> None:
+        record_property("reaction_s", round(reaction.seconds, 2))
+        assert reaction.seconds < limit_s + SLACK_S
+
+    return judge
 
 
 def saved_in_good_order(run_dir: Path, number: signal.Signals, at_least: int) -> None:
@@ -37,29 +45,17 @@ def saved_in_good_order(run_dir: Path, number: signal.Signals, at_least: int) ->
     assert checkpoint.problem_of(newest) is None and checkpoint.manifest_of(newest)["nimg"] == verdict["nimg"]
 
 
-def until(condition: Callable[[], object]) -> None:
-    deadline = time.monotonic() + 60
-    while not condition():
-        assert time.monotonic() < deadline, "it never came"
-        time.sleep(0.005)
-
-
 @by_name
 @at_moments
-@pytest.mark.parametrize(("ranks", "told"), [(1, 0), (2, 0), (2, 1)], ids=["alone", "to rank 0 of 2", "to rank 1 of 2"])
+@pytest.mark.parametrize(("ranks", "told"), TOLD.values(), ids=TOLD.keys())
 def test_a_signal_to_one_process_stops_all(
-    images: Path, tmp_path: Path, number: signal.Signals, moment: str, ranks: int, told: int
+    images: Path, tmp_path: Path, in_time: Callable[..., None], number: signal.Signals, moment: str, ranks: int, told: int
 ) -> None:
-    arguments, held = page(tmp_path / "run", images), tmp_path / "held"
-    attempt = Attempt(*arguments, *FEW, ranks=ranks, faults=f"{MOMENTS[moment]} on rank 0", hold=held)
-    until(held.exists)
-    attempt.signal(number, told)
-    held.unlink()
-    began = time.monotonic()
-    assert set(attempt.wait()) == {75}, attempt.said()
-    assert time.monotonic() - began < REACTION_S + SLACK_S
+    reaction = reactions.of_a_run(images, tmp_path, number, moment, ranks, told)
+    assert set(reaction.codes) == {75}, reaction.said
+    in_time(reaction)
     saved_in_good_order(tmp_path / "run", number, 6 if moment == "round" else 4)
-    assert Attempt(*arguments, *FEW, ranks=ranks).wait() == [0] * ranks
+    assert Attempt(*page(tmp_path / "run", images), *FEW, ranks=ranks).wait() == [0] * ranks
     assert state_of(tmp_path / "run")["state"] == "complete"
 
 
@@ -90,22 +86,14 @@ def test_a_signal_in_the_first_round_of_a_start_does_not_wait_for_its_end(
 @pytest.mark.slow  # a C++ compiler at work, twice
 @pytest.mark.timeout(900)
 @pytest.mark.parametrize("to_all", [False, True], ids=["to the run", "to its compiler, too"])
-def test_a_signal_while_a_run_compiles_ends_it_with_the_compilation(images: Path, tmp_path: Path, to_all: bool) -> None:
-    run_dir, cache = tmp_path / "run", tmp_path / "inductor"
-    arguments = page(run_dir, images)
-    config = Path(arguments[0])
-    config.write_text(config.read_text().replace("type: gan", "type: r3gan\n  compile_penalties: true"))
-    process = train(*arguments, *FEW, TORCHINDUCTOR_CACHE_DIR=str(cache))
-    wait_until(lambda: (run_dir / "attempts.jsonl").exists() and alive("g++", cache, ".main.cpp"), process)
-    if to_all:
-        os.killpg(process.pid, signal.SIGINT)  # as a terminal does
-    else:
-        process.send_signal(signal.SIGINT)
-    code, stderr = finish(process)
-    assert code == 75 and "Traceback" not in stderr, stderr
-    assert state_of(run_dir)["reason"].startswith("SIGINT: left round 0 unfinished, nothing was saved before;")
-    assert manifests(run_dir) == {} and rounds_logged(run_dir) == []
-    until(lambda: not alive(cache))
+def test_a_signal_while_a_run_compiles_ends_it_with_the_compilation(
+    images: Path, tmp_path: Path, record_property: Callable[[str, object], None], to_all: bool
+) -> None:
+    reaction = reactions.of_a_compilation(images, tmp_path, signal.SIGINT, to_all=to_all)
+    record_property("reaction_s", round(reaction.seconds, 2))
+    assert reaction.codes == (75,) and "Traceback" not in reaction.said, reaction.said
+    assert state_of(tmp_path / "run")["reason"].startswith("SIGINT: left round 0 unfinished, nothing was saved before;")
+    assert manifests(tmp_path / "run") == {} and rounds_logged(tmp_path / "run") == []
 
 
 @pytest.mark.parametrize("number", [15, 12], ids=["TERM", "USR2"])
@@ -121,23 +109,20 @@ def test_a_signal_before_the_run_listens_ends_it_and_harms_nothing(images: Path,
 @pytest.mark.slow  # three processes each, from nothing
 @by_name
 @at_moments
-def test_a_signal_to_torchrun_saves_and_leaves_nobody_behind(images: Path, tmp_path: Path, number: signal.Signals, moment: str) -> None:
-    run_dir, held = tmp_path / "run", tmp_path / "held"
-    faults = f"{MOMENTS[moment]} on rank 0"
-    agent = start("train", *page(run_dir, images), *FEW, ranks=2, torchrun=HEAR_ALL, faults=faults, BIGGAN_SCALE_TEST_HOLD=str(held))
-    try:
-        wait_until(held.exists, agent)
-        agent.send_signal(number)
-        time.sleep(0.5)  # to be passed on
-        held.unlink()
-        began = time.monotonic()
-        finish(agent)
-        assert time.monotonic() - began < REACTION_S + SLACK_S
-        saved_in_good_order(run_dir, number, 6 if moment == "round" else 4)
-        until(lambda: not alive(run_dir))
-    finally:
-        if agent.poll() is None:
-            kill(agent)
+def test_a_signal_to_torchrun_saves_and_leaves_nobody_behind(
+    images: Path, tmp_path: Path, in_time: Callable[..., None], number: signal.Signals, moment: str
+) -> None:
+    in_time(reactions.of_torchrun(images, tmp_path, number, moment))
+    saved_in_good_order(tmp_path / "run", number, 6 if moment == "round" else 4)
+
+
+@pytest.mark.parametrize("stopped", [0, 1])
+def test_the_others_leave_at_the_limit_when_one_is_stopped(
+    images: Path, tmp_path: Path, in_time: Callable[..., None], stopped: int
+) -> None:
+    reaction = reactions.of_the_others(images, tmp_path, stopped)
+    assert reaction.codes[1 - stopped] == 1 and f"no sign of life from rank {stopped}" in reaction.said, reaction.said
+    in_time(reaction, reactions.LIMIT_S + REACTION_S)
 
 
 @pytest.mark.slow  # three processes from nothing
@@ -146,7 +131,7 @@ def test_workers_end_with_a_torchrun_that_dies_of_a_signal(images: Path, tmp_pat
     agent = train(*page(run_dir, images), "until=100000 rounds", ranks=2)
     wait_until(lambda: (run_dir / "metrics.jsonl").exists(), agent)
     assert len(alive(run_dir)) == 3
-    agent.send_signal(signal.SIGUSR2)  # without HEAR_ALL
+    agent.send_signal(signal.SIGUSR2)  # without --signals-to-handle
     code, _ = finish(agent)
     assert code == -signal.SIGUSR2
     began = time.monotonic()
