@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import time
+from collections.abc import Callable
 
 import pytest
 
@@ -299,7 +301,9 @@ def test_sweep_with_one_run_preempted_ends_complete(cluster: Cluster, backend: s
 @pytest.mark.slow
 @both_backends
 @pytest.mark.parametrize("signal", ["TERM", "USR2", "INT"])
-def test_signal_may_come_at_any_moment(cluster: Cluster, undisturbed: str, signal: str, backend: str) -> None:
+def test_signal_may_come_at_any_moment(
+    cluster: Cluster, undisturbed: str, signal: str, backend: str, record_property: Callable[[str, object], None]
+) -> None:
     moments = ("round-2", "save round-4", "snapshot")  # a save goes on beside the next round
     every = ("checkpoint.every=4 rounds", "snapshot.every=3 rounds")
     run = cluster.submit(f"signal-{signal}-{backend}", *every, backend=backend, hold_at=moments)
@@ -307,7 +311,9 @@ def test_signal_may_come_at_any_moment(cluster: Cluster, undisturbed: str, signa
         for place in moment.split():
             run.wait_held(place)
         cluster.run("scancel", f"--signal={signal}", run.job)
+        signalled = time.monotonic()
         run.wait(lambda times=times: len(run.ends()) == times, f"end after {moment}")
+        record_property(f"reaction_s {moment}", round(time.monotonic() - signalled, 2))
         assert (run.ends()[-1]["kind"], run.ends()[-1]["action"]) == ("stopped", "requeue"), run.log()
         assert f"SIG{signal}: saved at" in run.ends()[-1]["reason"]
     run.wait_ended("COMPLETED")
