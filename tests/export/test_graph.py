@@ -36,7 +36,9 @@ answer = torch.from_numpy(session.run(None, {{name: t.numpy() for name, t in inp
 """
 
 
-@pytest.mark.parametrize("format_, lines", [("torch-export", PROGRAM), ("onnx", ONNX)], ids=["torch-export", "onnx"])
+@pytest.mark.parametrize(
+    "format_, lines", [("torch-export", PROGRAM), pytest.param("onnx", ONNX, marks=pytest.mark.slow)], ids=["torch-export", "onnx"]
+)
 def test_graphs_answer_as_the_model_does(bigbigan: Path, tmp_path: Path, format_: str, lines: str) -> None:
     export_run(bigbigan, tmp_path / "out", format_)
     model = load(tmp_path / "out")
@@ -48,7 +50,7 @@ def test_graphs_answer_as_the_model_does(bigbigan: Path, tmp_path: Path, format_
     torch.testing.assert_close(answers(tmp_path / "out", lines.format(name="encoder")), model.encoder(images), rtol=1e-4, atol=1e-5)
 
 
-@pytest.mark.parametrize("format_", ["onnx", "torch-export"])
+@pytest.mark.parametrize("format_", ["onnx", pytest.param("torch-export", marks=pytest.mark.slow)])
 def test_an_export_as_a_graph_tells_nothing_of_the_machine_and_its_card_runs(trained: Trained, tmp_path: Path, format_: str) -> None:
     export_run(trained.export, tmp_path / "out", format_)  # an imported model is an export, and wants a graph too
     (content,) = (path.read_bytes() for path in (tmp_path / "out").glob("generator.*"))
