@@ -21,19 +21,10 @@ from torch import Tensor, nn
 
 from biggan_scale.config import ConfigError, ImageSpec
 from biggan_scale.networks import biggan
+from biggan_scale.networks.biggan import D_WIDTHS, widths_at
 from biggan_scale.networks.biggan import DiscriminatorConfig as BigGanDiscriminatorConfig
 from biggan_scale.networks.biggan import GeneratorConfig as BigGanGeneratorConfig
-from biggan_scale.networks.biggan import widths_at
 from biggan_scale.nn.residual import DeepDiscriminatorBlock, DeepGeneratorBlock
-
-# Of D, before the first stage and after each, in multiples of `channels`; of G they are BigGAN's.
-D_WIDTHS = {
-    32: (4, 4, 4, 4),
-    64: (1, 2, 4, 8, 16),
-    128: (1, 2, 4, 8, 16, 16),
-    256: (1, 2, 4, 8, 8, 16, 16),
-    512: (1, 1, 2, 4, 8, 8, 16, 16),
-}
 
 
 @dataclass(frozen=True)
@@ -102,7 +93,7 @@ class Discriminator(biggan.Discriminator):
     config: DiscriminatorConfig
 
     def stage_widths(self, spec: ImageSpec) -> list[int]:
-        return widths_at(D_WIDTHS, spec, self.config.channels)
+        return widths_at(D_WIDTHS, spec, self.config.channels)  # BigGAN's, of which the first is the stem's
 
     def make_stem(self, image_channels: int, out_channels: int) -> nn.Module:
         return nn.Conv2d(image_channels, out_channels, 3, padding=1)

@@ -6,7 +6,8 @@ import pytest
 import torch
 
 from biggan_scale.config import ConfigError, ImageSpec
-from biggan_scale.networks.biggan_deep import D_WIDTHS, Discriminator, DiscriminatorConfig, Generator, GeneratorConfig
+from biggan_scale.networks.biggan import D_WIDTHS
+from biggan_scale.networks.biggan_deep import Discriminator, DiscriminatorConfig, Generator, GeneratorConfig
 
 
 def spec(resolution: int = 32, num_classes: int = 5) -> ImageSpec:

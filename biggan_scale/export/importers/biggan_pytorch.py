@@ -227,12 +227,12 @@ def _discriminator(shapes: Mapping[str, tuple[int, ...]], overrides: Overrides, 
 
 def _deep_discriminator(shapes: Mapping[str, tuple[int, ...]], overrides: Overrides, name: str) -> Imported:
     num_stages, depth = _num_blocks(shapes), _depth(shapes)
-    resolution = _resolution(num_stages, {resolution: len(widths) - 1 for resolution, widths in biggan_deep.D_WIDTHS.items()})
+    resolution = _resolution(num_stages, {resolution: len(widths) - 1 for resolution, widths in D_WIDTHS.items()})
     hidden = shapes["blocks.0.0.conv4.weight"]
     num_halvings = num_stages if resolution > 32 else 2
     notes: list[str] = []
     config = biggan_deep.DiscriminatorConfig(
-        channels=shapes["embed.weight"][1] // biggan_deep.D_WIDTHS[resolution][-1],
+        channels=shapes["embed.weight"][1] // D_WIDTHS[resolution][-1],
         attention=tuple(sorted({resolution // 2 ** min(i + 1, num_halvings) for i in _attended(shapes, depth)})),
         bottleneck=hidden[0] // hidden[1],
         depth=depth,
