@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import itertools
 import math
+from typing import Any, ClassVar
 
 import torch
 import torch.nn.functional as F
@@ -32,7 +33,6 @@ class Mapping(nn.Module):
     def __init__(self, z_dim: int, num_classes: int, w_dim: int, num_layers: int, lr_multiplier: float) -> None:
         super().__init__()
         self.num_classes = num_classes
-        self.w_dim = w_dim
         self.embed = EqualizedLinear(num_classes, w_dim) if num_classes else None
         widths = [z_dim + (w_dim if num_classes else 0)] + [w_dim] * num_layers
         self.layers = nn.ModuleList(EqualizedLinear(a, b, lr_multiplier=lr_multiplier) for a, b in itertools.pairwise(widths))
@@ -52,26 +52,29 @@ class Mapping(nn.Module):
 class StyleGenerator(nn.Module):
     """Latent vectors (and labels) to images.
 
+    Subclasses name their SYNTHESIS: of `num_ws` ws, (B, num_ws, w_dim), and as many values of pixel noise, (B, num_noise) normal draws or
+    None, as `noise_sizes` sum up to, it makes images.
+
     Args:
-        mapping: z to w.
-        synthesis: ws, (B, num_ws, w_dim), and pixel noise, (B, num_noise) normal draws or None, to images.
-        num_ws, num_noise: how many of each the synthesis takes.
+        config: the architecture.
+        spec: size, channels and classes of the images.
+        latent_dim: length of z.
 
     Attributes:
         w_avg: (w_dim,) the mean of w, towards which truncation moves; whoever trains keeps it.
     """
 
+    SYNTHESIS: ClassVar[type[Any]]
     w_avg: Tensor
-    num_ws: int
-    num_noise: int
 
-    def __init__(self, mapping: Mapping, synthesis: nn.Module, num_ws: int, num_noise: int) -> None:
+    def __init__(self, config: Any, spec: ImageSpec, latent_dim: int) -> None:
         super().__init__()
-        self.mapping = mapping
-        self.synthesis = synthesis
-        self.num_ws = num_ws
-        self.num_noise = num_noise
-        self.register_buffer("w_avg", torch.zeros(mapping.w_dim))
+        self.config = config
+        self.mapping = Mapping(latent_dim, spec.num_classes, config.w_dim, config.mapping_layers, config.mapping_lr)
+        self.synthesis = self.SYNTHESIS(config, spec)
+        self.num_ws: int = self.synthesis.num_ws
+        self.num_noise: int = sum(self.synthesis.noise_sizes)
+        self.register_buffer("w_avg", torch.zeros(config.w_dim))
 
     def forward(
         self, z: Tensor, y: Tensor | None = None, noise: Tensor | None = None, psi: float | Tensor = 1.0, cutoff: int | None = None

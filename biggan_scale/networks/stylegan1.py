@@ -23,7 +23,7 @@ import torch
 from torch import Tensor, nn
 
 from biggan_scale.config import ImageSpec
-from biggan_scale.networks.style import Mapping, StyleGenerator, sizes_from, widths_of
+from biggan_scale.networks.style import StyleGenerator, sizes_from, widths_of
 from biggan_scale.nn.adain import AdaIn
 from biggan_scale.nn.equalized import EqualizedConv2d, leaky_relu
 from biggan_scale.nn.fir_conv import upsample_conv2d
@@ -109,18 +109,7 @@ class Synthesis(nn.Module):
 
 
 class Generator(StyleGenerator):
-    """Latent vectors (and labels) to images; see `StyleGenerator` for how it is called.
+    """Latent vectors (and labels) to images; see `StyleGenerator`."""
 
-    Args:
-        config: the architecture.
-        spec: size, channels and classes of the images.
-        latent_dim: length of z.
-    """
-
+    SYNTHESIS = Synthesis
     config: GeneratorConfig
-
-    def __init__(self, config: GeneratorConfig, spec: ImageSpec, latent_dim: int) -> None:
-        mapping = Mapping(latent_dim, spec.num_classes, config.w_dim, config.mapping_layers, config.mapping_lr)
-        synthesis = Synthesis(config, spec)
-        super().__init__(mapping, synthesis, synthesis.num_ws, sum(synthesis.noise_sizes))
-        self.config = config

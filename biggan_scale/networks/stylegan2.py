@@ -169,21 +169,10 @@ class Synthesis(nn.Module):
 
 
 class Generator(StyleGenerator):
-    """Latent vectors (and labels) to images; see `StyleGenerator` for how it is called.
+    """Latent vectors (and labels) to images; see `StyleGenerator`."""
 
-    Args:
-        config: the architecture.
-        spec: size, channels and classes of the images.
-        latent_dim: length of z.
-    """
-
+    SYNTHESIS = Synthesis
     config: GeneratorConfig
-
-    def __init__(self, config: GeneratorConfig, spec: ImageSpec, latent_dim: int) -> None:
-        mapping = Mapping(latent_dim, spec.num_classes, config.w_dim, config.mapping_layers, config.mapping_lr)
-        synthesis = Synthesis(config, spec)
-        super().__init__(mapping, synthesis, synthesis.num_ws, sum(synthesis.noise_sizes))
-        self.config = config
 
 
 class DiscriminatorBlock(nn.Module):

@@ -27,7 +27,7 @@ import torch
 from torch import Tensor, nn
 
 from biggan_scale.config import ConfigError, ImageSpec
-from biggan_scale.networks.style import Mapping, StyleGenerator
+from biggan_scale.networks.style import StyleGenerator
 from biggan_scale.nn.equalized import EqualizedLinear
 from biggan_scale.nn.filtered_relu import FilteredLeakyRelu
 from biggan_scale.nn.fourier_features import FourierFeatures
@@ -182,6 +182,7 @@ class Synthesis(nn.Module):
         super().__init__()
         specs = layer_specs(config, spec)
         self.num_ws = len(specs) + 1
+        self.noise_sizes: tuple[int, ...] = ()  # it takes none
         self.input = FourierFeatures(config.w_dim, specs[0].channels, specs[0].size, specs[0].rate, specs[0].cutoff)
         between = list(itertools.pairwise([specs[0], *specs[:-1]]))
         first_critical = config.num_layers - config.num_critical
@@ -203,22 +204,11 @@ class Synthesis(nn.Module):
 
 
 class Generator(StyleGenerator):
-    """Latent vectors (and labels) to images; see `StyleGenerator` for how it is called.
+    """Latent vectors (and labels) to images; see `StyleGenerator`."""
 
-    Args:
-        config: the architecture.
-        spec: size, channels and classes of the images.
-        latent_dim: length of z.
-    """
-
+    SYNTHESIS = Synthesis
     config: GeneratorConfig
     synthesis: Synthesis
-
-    def __init__(self, config: GeneratorConfig, spec: ImageSpec, latent_dim: int) -> None:
-        mapping = Mapping(latent_dim, spec.num_classes, config.w_dim, config.mapping_layers, config.mapping_lr)
-        synthesis = Synthesis(config, spec)
-        super().__init__(mapping, synthesis, synthesis.num_ws, num_noise=0)
-        self.config = config
 
     @property
     def magnitudes(self) -> Tensor:

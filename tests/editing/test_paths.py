@@ -32,7 +32,7 @@ def test_on_a_linear_generator_the_length_is_that_of_the_images_difference(runs:
     model = runs.model
     game = style_game(model, "test").double()
     model.dtype = torch.float64
-    matrix = torch.randn(16, game.G.mapping.w_dim, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    matrix = torch.randn(16, game.G.config.w_dim, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
     game.G.synthesis = Linear(matrix)
     near, far = steps(model, range(6), seed=3, truncation=0.7)
     found = lengths(near, far)
