@@ -11,9 +11,12 @@ from torch import Tensor
 
 
 def write_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str] | None = None) -> None:
-    """Args:
-    path: of a new file, whose mode is what the umask makes of it.
-    tensors: by name; contiguous, and no two in the same memory.
+    """Writes a file whose mode is what the umask makes of it.
+
+    Args:
+        path: of a new file.
+        tensors: by name; contiguous, and no two in the same memory.
+        metadata: what stands in its header besides.
 
     Raises: OSError, SafetensorError.
     """
