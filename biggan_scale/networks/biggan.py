@@ -58,6 +58,7 @@ class GeneratorConfig:
     hierarchical: bool = True  # give every block its own chunk of z; the length of z must divide by the number of blocks + 1
     shared_dim: int = 128  # length of the class embedding all norms share; 0: each norm has tables of its own
     attention: tuple[int, ...] = ()  # resolutions in px after whose block self-attention follows (the paper: 64)
+    widths: tuple[int, ...] = ()  # before, between and after the blocks, in multiples of channels; []: the paper's for the resolution
     activation: Literal["relu", "leaky_relu"] = "relu"  # nonlinearity of the blocks
     init: Literal["orthogonal", "normal", "xavier"] = "orthogonal"  # how weights are drawn
     spectral_norm: bool = True  # normalise convolutions and linear layers; never the embeddings
@@ -76,6 +77,8 @@ class GeneratorConfig:
             raise ConfigError(f"channels {self.channels} must be at least 1")
         if self.shared_dim < 0:
             raise ConfigError(f"shared_dim {self.shared_dim} must be at least 0")
+        if min(self.widths, default=1) < 1:
+            raise ConfigError(f"widths {list(self.widths)} must be at least 1")
 
 
 @dataclass(frozen=True)
@@ -109,17 +112,16 @@ class Generator(nn.Module):
 
     def __init__(self, config: GeneratorConfig, spec: ImageSpec, latent_dim: int) -> None:
         super().__init__()
-        widths = widths_at(G_WIDTHS, spec, config.channels)
-        resolutions = [BOTTOM * 2 ** (i + 1) for i in range(len(widths) - 1)]  # after each block
         self.config = config
+        widths = self.block_widths(spec)
+        resolutions = [BOTTOM * 2 ** (i + 1) for i in range((len(widths) - 1) // self.depth)]  # after each stage
         self.chunk = self.chunk_length(latent_dim, len(resolutions))
         self.activation = ACTIVATIONS[config.activation]
         self.embed = nn.Embedding(spec.num_classes, config.shared_dim) if spec.num_classes and config.shared_dim else None
         self.linear = nn.Linear(self.stem_dim, widths[0] * BOTTOM**2)  # its rows are (C, h, w)
         norm = self._block_norm(spec)
-        stages = [self.stage(a, b, norm) for a, b in itertools.pairwise(widths)]
-        self.blocks = nn.ModuleList(itertools.chain(*stages))
-        self.attention = _attention("generator", config.attention, resolutions, widths[1:], len(stages[0]))
+        self.blocks = nn.ModuleList(self.block(i, a, b, norm) for i, (a, b) in enumerate(itertools.pairwise(widths)))
+        self.attention = _attention("generator", config.attention, resolutions, widths[self.depth :: self.depth], self.depth)
         self.output_norm = AffineNorm(self._batch_norm(config.bn_eps if config.output_bn_eps is None else config.output_bn_eps)(widths[-1]))
         self.output = nn.Conv2d(widths[-1], spec.channels, 3, padding=1)
         init.initialize(self, config.init)
@@ -157,9 +159,27 @@ class Generator(nn.Module):
         """Length of what the linear layer takes."""
         return self.chunk
 
-    def stage(self, in_channels: int, out_channels: int, norm: Callable[[int], nn.Module]) -> list[nn.Module]:
-        """The blocks of one doubling of the resolution."""
-        return [GeneratorBlock(in_channels, out_channels, norm, self.activation)]
+    @property
+    def depth(self) -> int:
+        """Blocks to a stage, which doubles the resolution."""
+        return 1
+
+    def block(self, index: int, in_channels: int, out_channels: int, norm: Callable[[int], nn.Module]) -> nn.Module:
+        return GeneratorBlock(in_channels, out_channels, norm, self.activation)
+
+    def block_widths(self, spec: ImageSpec) -> list[int]:
+        """Before, between and after the blocks; by the paper, the last of a stage changes them."""
+        channels, widths = self.config.channels, self.config.widths
+        if not widths:
+            first, *after = widths_at(G_WIDTHS, spec, channels)
+            return [first, *(w for a, b in itertools.pairwise((first, *after)) for w in [a] * (self.depth - 1) + [b])]
+        num_blocks = len(widths) - 1
+        if num_blocks % self.depth or BOTTOM * 2 ** (num_blocks // self.depth) != spec.resolution:
+            needed = self.depth * math.log2(spec.resolution / BOTTOM) + 1
+            raise ConfigError(
+                f"generator: {len(widths)} widths, but {spec.resolution} px need {needed:g}: {self.depth} to a doubling of 4 px"
+            )
+        return [channels * width for width in widths]
 
     def _conditions(self, z: Tensor, condition: Tensor | None) -> tuple[Tensor, list[Tensor | None]]:
         """What the linear layer takes, and what each block's norms take."""

@@ -75,12 +75,13 @@ class Generator(biggan.Generator):
     def stem_dim(self) -> int:
         return self.vector_dim
 
-    def stage(self, in_channels: int, out_channels: int, norm: Callable[[int], nn.Module]) -> list[nn.Module]:
-        hidden, depth = _inner(in_channels, self.config.bottleneck), self.config.depth
-        widths = [in_channels] * depth + [out_channels]
-        return [
-            DeepGeneratorBlock(in_channels, hidden, widths[i + 1], norm, self.activation, upsample=i == depth - 1) for i in range(depth)
-        ]
+    @property
+    def depth(self) -> int:
+        return self.config.depth
+
+    def block(self, index: int, in_channels: int, out_channels: int, norm: Callable[[int], nn.Module]) -> nn.Module:
+        hidden, last = _inner(in_channels, self.config.bottleneck), index % self.depth == self.depth - 1
+        return DeepGeneratorBlock(in_channels, hidden, out_channels, norm, self.activation, upsample=last)
 
     def _conditions(self, z: Tensor, condition: Tensor | None) -> tuple[Tensor, list[Tensor | None]]:
         vector = z if condition is None else torch.cat([condition, z], dim=1)  # (B, shared_dim + latent_dim)

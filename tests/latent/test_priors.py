@@ -4,6 +4,7 @@ import math
 
 import pytest
 import torch
+from torch import Tensor
 
 from biggan_scale.config import ImageSpec
 from biggan_scale.dist.seeds import Noise
@@ -43,6 +44,17 @@ def test_truncated_prior_never_exceeds_its_threshold() -> None:
     prior = truncated.Truncated(truncated.Config(dim=64, threshold=1.0), SPEC)
     assert prior.sample(Noise(0, range(64), "s")).abs().max() <= 1.0
     assert prior.sample(Noise(0, range(64), "s"), truncation=0.3).abs().max() <= 0.3
+
+
+def test_a_scaled_truncated_prior_is_the_prior_times_its_scale() -> None:
+    def drawn(scale: float, truncation: float | None) -> Tensor:
+        return truncated.Truncated(truncated.Config(dim=64, scale=scale), SPEC).sample(Noise(0, range(64), "s"), truncation)
+
+    torch.testing.assert_close(drawn(0.5, None), 0.5 * drawn(1.0, None))
+    torch.testing.assert_close(drawn(0.5, 0.3), 0.5 * drawn(1.0, 0.6))
+    assert 0.9 < drawn(0.5, None).abs().max() <= 1.0 and drawn(0.5, 0.3).abs().max() <= 0.3
+    with pytest.raises(ValueError, match="scale 0 must be above 0"):
+        truncated.Config(scale=0)
 
 
 def test_slerp_keeps_the_norm_and_meets_both_ends() -> None:

@@ -45,11 +45,27 @@ def test_every_norm_is_given_all_of_z_and_the_class() -> None:
     assert len(G.blocks) == 6
 
 
+def test_widths_can_be_given_block_by_block() -> None:
+    usual, same = (Generator(GeneratorConfig(2, widths=widths, shared_dim=6), spec(), 7) for widths in ((), (4,) * 7))
+    assert [p.shape for p in usual.parameters()] == [p.shape for p in same.parameters()]
+    G = Generator(GeneratorConfig(2, widths=(16, 16, 8, 8, 4, 2, 1), shared_dim=6, attention=(16,)), spec(), 7)
+    assert [block.conv4.weight.shape[0] for block in G.blocks] == [32, 16, 16, 8, 4, 2]  # type: ignore[union-attr]
+    assert G.blocks[4].conv1.weight.shape[0] == 8 // 4 and list(G.attention) == ["3"]  # type: ignore[union-attr]
+    assert G(torch.randn(2, 7), torch.arange(2)).shape == (2, 3, 32, 32)
+
+
+@pytest.mark.parametrize(("widths", "resolution", "needed"), [((4, 4, 4, 4), 32, 7), ((4,) * 7, 64, 9)])
+def test_widths_that_do_not_make_the_resolution_are_refused(widths: tuple[int, ...], resolution: int, needed: int) -> None:
+    with pytest.raises(ConfigError, match=f"{len(widths)} widths, but {resolution} px need {needed}:"):
+        Generator(GeneratorConfig(2, widths=widths), spec(resolution), 7)
+
+
 @pytest.mark.parametrize(
     ("make", "message"),
     [
         (lambda **options: GeneratorConfig(hierarchical=False, **options), "hierarchical: false is not BigGAN-deep"),
         (lambda **options: DiscriminatorConfig(wide=False, **options), "wide: false is not BigGAN-deep"),
+        (lambda **options: GeneratorConfig(widths=(4, 0), **options), r"widths \[4, 0\] must be at least 1"),
         (lambda **options: GeneratorConfig(depth=0, **options), "bottleneck 4 and depth 0 must be at least 1"),
         (lambda **options: DiscriminatorConfig(bottleneck=0, **options), "bottleneck 0 and depth 2 must be at least 1"),
     ],
