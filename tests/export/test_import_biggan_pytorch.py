@@ -14,7 +14,8 @@ from torch import Tensor
 
 from biggan_scale.config import CheckpointError, ConfigError, build, config_from_tree
 from biggan_scale.export.importers import biggan_pytorch, import_checkpoint, parse
-from biggan_scale.export.importers.biggan_pytorch import Imported, Overrides
+from biggan_scale.export.importers._biggan import Imported
+from biggan_scale.export.importers.biggan_pytorch import Overrides
 from biggan_scale.export.load import load
 from biggan_scale.nn import spectral_norm
 from biggan_scale.nn.sync_norm import BatchNorm

@@ -21,24 +21,22 @@ and of a BigGAN-deep, whose discriminator counts blocks within each resolution, 
 
 from __future__ import annotations
 
-import pickle
 import re
-import warnings
 from collections.abc import Collection, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
 
-from biggan_scale.config import CheckpointError, ConfigError, ImageSpec, config_from_tree, to_tree
+from biggan_scale.config import CheckpointError, ConfigError, ImageSpec
+from biggan_scale.export.importers import _biggan, _torch_file
+from biggan_scale.export.importers._biggan import Imported
+from biggan_scale.export.importers._torch_file import State
 from biggan_scale.networks import biggan_deep
 from biggan_scale.networks.biggan import BOTTOM, D_WIDTHS, G_WIDTHS, Discriminator, DiscriminatorConfig, Generator, GeneratorConfig
 from biggan_scale.nn import spectral_norm
-
-State = dict[str, Tensor]
 
 
 @dataclass(frozen=True)
@@ -53,20 +51,6 @@ class Overrides:
     sn_iterations: int = 1  # --num_G_SV_itrs, --num_D_SV_itrs
     standing: bool | None = None  # --mybn statistics are sums to divide by their counter; null: if it has counted
     adds_gain: bool = False  # compute x_hat + gain + bias, as --cross_replica does there in eval and on a single device
-
-
-@dataclass
-class Imported:
-    """A network as in the file, spectral norms and their vectors included, and how it came to be."""
-
-    network: Generator | Discriminator
-    spec: ImageSpec
-    latent_dim: int  # of G; 0 for D
-    notes: list[str] = field(default_factory=list)  # what was assumed, for the user to read
-
-    @property
-    def role(self) -> str:
-        return "G" if isinstance(self.network, Generator) else "D"
 
 
 def find(path: Path, overrides: Overrides) -> dict[str, Path]:
@@ -92,25 +76,15 @@ def find(path: Path, overrides: Overrides) -> dict[str, Path]:
 
 
 def read(file: Path) -> State:
-    """The tensors of a .pth file. Nothing in the file is executed: torch's restricted unpickler knows tensors and containers only.
+    """The tensors of a .pth file. Nothing in the file is executed.
 
     Raises:
         CheckpointError: the file is damaged, holds anything else, or is not a state dict.
     """
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # about the pickle protocols of files that are refused anyway
-            state = torch.load(file, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:
-        wanted = re.search(r"GLOBAL (\S+)", str(error))
-        why = f"it asks for {wanted[1]}" if wanted else "it is no state dict"
-        raise CheckpointError(f"{file}: refused: {why}; only tensors are read") from None
-    except Exception as error:  # torch.load answers damaged files with nearly every kind of error
-        why = (str(error) or type(error).__name__).splitlines()[0]
-        raise CheckpointError(f"{file}: cannot be read as a torch file: {why}") from None
-    if not isinstance(state, Mapping) or not state or not all(isinstance(value, Tensor) for value in state.values()):
+    state = _torch_file.read(file)
+    if not _torch_file.is_state(state):
         raise CheckpointError(f"{file}: not a state dict of tensors; expected a G_ema.pth, G.pth or D.pth")
-    return {str(key).removeprefix("module."): value.float() for key, value in state.items()}  # --G_fp16 saves halves
+    return _torch_file.single_precision(state)  # --G_fp16 saves halves
 
 
 def convert(state: State, overrides: Overrides, name: str, where: str) -> Imported:
@@ -132,20 +106,16 @@ def convert(state: State, overrides: Overrides, name: str, where: str) -> Import
     is_generator = "output_layer.2.weight" in shapes
     if not is_generator and not {"embed.weight", "blocks.0.0.conv1.weight"} <= shapes.keys():
         raise CheckpointError(f"{where}: neither a generator nor a discriminator; expected a G_ema.pth, G.pth or D.pth")
-    try:
+    make = {
+        (True, False): _generator,
+        (True, True): _deep_generator,
+        (False, False): _discriminator,
+        (False, True): _deep_discriminator,
+    }[is_generator, _is_deep(shapes)]
+    with _biggan.answering(where):
         with torch.device("meta"):  # drawing initial weights takes minutes at full size, only to be overwritten
-            make = {
-                (True, False): _generator,
-                (True, True): _deep_generator,
-                (False, False): _discriminator,
-                (False, True): _deep_discriminator,
-            }[is_generator, _is_deep(shapes)]
             imported = make(shapes, overrides, name)
         imported.network.load_state_dict(renamed(state, overrides, imported.notes), assign=True)
-    except KeyError as error:
-        raise CheckpointError(f"{where}: not a BigGAN: no tensor {error}") from None
-    except (ConfigError, IndexError, RuntimeError) as error:
-        raise CheckpointError(f"{where}: not the shapes of a BigGAN: {' '.join(str(error).split())[:300]}") from None
     return imported
 
 
@@ -365,10 +335,10 @@ def to_game_state(path: Path, overrides: Overrides) -> tuple[dict[str, Any], dic
         networks[imported.role] = imported
         notes += [f"{imported.role} from {name}/{file.name}", *(f"{imported.role}: {note}" for note in imported.notes)]
     states = {role: imported.network.state_dict() for role, imported in networks.items()}
-    return to_tree(config_from_tree(_run(networks, name), str(path))), states, notes
+    return _page(networks, name), states, notes
 
 
-def _run(networks: Mapping[str, Imported], name: str) -> dict[str, Any]:
+def _page(networks: Mapping[str, Imported], name: str) -> dict[str, Any]:
     """The page of a run with these networks, and what the experiment's name says of its training (else that project's defaults)."""
 
     def said(pattern: str, default: str) -> str:
@@ -376,33 +346,15 @@ def _run(networks: Mapping[str, Imported], name: str) -> dict[str, Any]:
         return match[1] if match else default
 
     some = next(iter(networks.values()))
-    spec, channels = some.spec, str(some.network.config.channels)
+    channels = str(some.network.config.channels)
     g: Any = networks["G"].network.config if "G" in networks else GeneratorConfig(int(said(r"Gch(\d+)", channels)), hierarchical=False)
-    other: type[DiscriminatorConfig] = (
-        biggan_deep.DiscriminatorConfig if isinstance(g, biggan_deep.GeneratorConfig) else DiscriminatorConfig
+    d: Any = networks["D"].network.config if "D" in networks else _biggan.discriminator_beside(g, int(said(r"Dch(\d+)", channels)))
+    prior = {"type": "normal"} | ({"dim": networks["G"].latent_dim} if "G" in networks else {})
+    training = _biggan.Training(
+        batch_size=int(said(r"bs(\d+)", "64")),
+        d_steps=int(said(r"nDs(\d+)", "1")),
+        orthogonal=float(said(r"Gortho([\d.e+-]+)", "0")),
+        lr_G=float(said(r"Glr([\d.e+-]+)", "5e-5")),
+        lr_D=float(said(r"Dlr([\d.e+-]+)", "2e-4")),
     )
-    d: Any = networks["D"].network.config if "D" in networks else other(int(said(r"Dch(\d+)", channels)))
-    optimizer = {"betas": [0.0, 0.999], "eps": 1e-8}
-    return {
-        "run_dir": f"runs/{name}",
-        "until": "0 img",
-        "batch_size": int(said(r"bs(\d+)", "64")),
-        "data": {"path": "unknown", "resolution": spec.resolution, "channels": spec.channels, "num_classes": spec.num_classes},
-        "game": {
-            "type": "gan",
-            "d_steps": int(said(r"nDs(\d+)", "1")),
-            "orthogonal": float(said(r"Gortho([\d.e+-]+)", "0")),
-            "prior": {"type": "normal"} | ({"dim": networks["G"].latent_dim} if "G" in networks else {}),
-            "generator": {"type": _network_of(g), **asdict(g)},
-            "discriminator": {"type": _network_of(d), **asdict(d)},
-        },
-        "optim": {
-            "G": {"lr": float(said(r"Glr([\d.e+-]+)", "5e-5")), **optimizer},
-            "D": {"lr": float(said(r"Dlr([\d.e+-]+)", "2e-4")), **optimizer},
-        },
-    }
-
-
-def _network_of(config: object) -> str:
-    """The name by which a page picks the network with this configuration."""
-    return type(config).__module__.rpartition(".")[2]
+    return _biggan.page(g, d, some.spec, prior, name, training)

@@ -18,17 +18,15 @@ from __future__ import annotations
 
 import argparse
 import re
-import warnings
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 import torch
-from torch import Tensor
 
 from biggan_scale.config import CheckpointError
 from biggan_scale.dist.seeds import Noise
-from biggan_scale.export.importers import _stylegan2
+from biggan_scale.export.importers import _stylegan2, _torch_file
 from biggan_scale.export.importers._stylegan2 import Imported, State, checked_fir
 from biggan_scale.export.load import one_thread
 
@@ -50,18 +48,11 @@ def read(file: Path) -> dict[str, State]:
     Raises:
         CheckpointError: the file is damaged, holds anything else, or asks for code.
     """
-    try:
-        with warnings.catch_warnings(), torch.serialization.safe_globals([argparse.Namespace]):
-            warnings.simplefilter("ignore")  # about the pickle protocols of files that are refused anyway
-            content = torch.load(file, map_location="cpu", weights_only=True)
-    except Exception as error:  # torch.load answers damaged files with nearly every kind of error
-        wanted = re.search(r"GLOBAL (\S+)", str(error))
-        why = f"it asks for {wanted[1]}; only tensors are read" if wanted else (str(error) or type(error).__name__).splitlines()[0]
-        raise CheckpointError(f"{file}: cannot be read as a torch file: {why}") from None
+    content = _torch_file.read(file, [argparse.Namespace])
     states = {
         str(name): {str(key).removeprefix("module."): tensor for key, tensor in value.items()}
         for name, value in (content.items() if isinstance(content, dict) else ())
-        if isinstance(value, dict) and value and all(isinstance(tensor, Tensor) for tensor in value.values())
+        if _torch_file.is_state(value)
     }
     if not states:
         raise CheckpointError(f"{file}: holds no networks; expected a checkpoint with g, d and g_ema")
