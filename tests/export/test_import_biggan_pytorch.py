@@ -303,5 +303,5 @@ def test_a_discriminator_alone_cannot_be_exported(tmp_path: Path) -> None:
 
 
 def test_unknown_sources_are_answered_with_the_known_ones(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="--from bigan: unknown; allowed: biggan-pytorch"):
+    with pytest.raises(ConfigError, match="--from bigan: unknown; allowed: biggan-deep-hf, biggan-pytorch, "):
         import_checkpoint(weights("r32_plain"), "bigan", tmp_path / "out")
