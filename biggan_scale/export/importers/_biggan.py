@@ -42,6 +42,7 @@ class Training:
 
 
 THE_PAPERS = Training(batch_size=2048, d_steps=2, orthogonal=1e-4, lr_G=5e-5, lr_D=2e-4)
+TRAINING_NOTE = "settings of training in its page are the paper's of BigGAN; files do not say"
 
 
 @contextmanager
@@ -97,7 +98,9 @@ def attended(ours: Collection[str], depth: int) -> tuple[int, ...]:
     """
     after = [int(name.removeprefix("attention.")) + 1 for name in ours if name.startswith("attention.")]
     if inside := [num_blocks for num_blocks in after if num_blocks % depth]:
-        raise ConfigError(f"self-attention after block {inside[0]}; only after every {depth}th, which doubles the resolution")
+        raise ConfigError(
+            f"self-attention after block {inside[0]}; only after block {depth}, {2 * depth}, ..., which double the resolution"
+        )
     return tuple(BOTTOM * 2 ** (num_blocks // depth) for num_blocks in after)
 
 

@@ -169,7 +169,7 @@ def convert(state: State, described: Described, overrides: Overrides, where: str
         spectral_norm.fold(network)
         network.load_state_dict(renamed(_biggan.folded(state), ours, described.z_dim, overrides), assign=True)
         note = _statistics_note(len(state["generator.bn.running_means"]), overrides)
-    return Imported(network, spec, described.z_dim, [note])
+    return Imported(network, spec, described.z_dim, [note, _biggan.TRAINING_NOTE])
 
 
 def renamed(state: State, ours: dict[int, str], z_dim: int, overrides: Overrides) -> State:
