@@ -209,10 +209,17 @@ def test_exports(gadgets: dict[str, bytes], run: Path, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("source", sources())
 def test_imports_of_other_projects(source: str, gadgets: dict[str, bytes], tmp_path: Path) -> None:
-    file = tmp_path / "G_ema.pth"
+    file = tmp_path / {"biggan-deep-hf": "pytorch_model.bin"}.get(source, "G_ema.pth")  # which reads no file of another name
+    (tmp_path / "config.json").write_text("{}")
     for name, data in gadgets.items():
         must_not_sing(data, name, file, lambda: import_checkpoint(file, source, tmp_path / "out"))
         assert not (tmp_path / "out").exists()
+
+
+def test_configurations_beside_imported_weights(gadgets: dict[str, bytes], tmp_path: Path) -> None:
+    torch.save({"embeddings.weight": torch.zeros(1)}, tmp_path / "pytorch_model.bin")
+    for name, data in gadgets.items():
+        must_not_sing(data, name, tmp_path / "config.json", lambda: import_checkpoint(tmp_path, "biggan-deep-hf", tmp_path / "out"))
 
 
 def test_network_pickles_with_gadgets_inside(gadgets: dict[str, bytes], tmp_path: Path) -> None:

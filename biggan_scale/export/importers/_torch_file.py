@@ -40,6 +40,21 @@ def read(file: Path, allowed: Sequence[type] = ()) -> Any:
         raise CheckpointError(f"{file}: cannot be read as a torch file: {why}") from None
 
 
+def read_state(file: Path, expected: str) -> State:
+    """The tensors of a file that holds a state dict and nothing else, in float32.
+
+    Args:
+        expected: what the file should be, for errors.
+
+    Raises:
+        CheckpointError: the file is damaged, holds anything else, or is not a state dict.
+    """
+    state = read(file)
+    if not is_state(state):
+        raise CheckpointError(f"{file}: not a state dict of tensors; expected {expected}")
+    return single_precision(state)
+
+
 def is_state(content: object) -> bool:
     """Whether this is a state dict of tensors, and not empty."""
     return isinstance(content, Mapping) and bool(content) and all(isinstance(value, Tensor) for value in content.values())

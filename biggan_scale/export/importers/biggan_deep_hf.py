@@ -109,10 +109,7 @@ def read(file: Path) -> State:
     Raises:
         CheckpointError: the file is damaged, holds anything else, or is not a state dict.
     """
-    state = _torch_file.read(file)
-    if not _torch_file.is_state(state):
-        raise CheckpointError(f"{file}: not a state dict of tensors; expected a {WEIGHTS}")
-    return _torch_file.single_precision(state)
+    return _torch_file.read_state(file, f"a {WEIGHTS}")
 
 
 def describe(file: Path) -> Described:

@@ -81,10 +81,7 @@ def read(file: Path) -> State:
     Raises:
         CheckpointError: the file is damaged, holds anything else, or is not a state dict.
     """
-    state = _torch_file.read(file)
-    if not _torch_file.is_state(state):
-        raise CheckpointError(f"{file}: not a state dict of tensors; expected a G_ema.pth, G.pth or D.pth")
-    return _torch_file.single_precision(state)  # --G_fp16 saves halves
+    return _torch_file.read_state(file, "a G_ema.pth, G.pth or D.pth")  # --G_fp16 saves halves
 
 
 def convert(state: State, overrides: Overrides, name: str, where: str) -> Imported:
