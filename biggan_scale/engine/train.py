@@ -79,6 +79,7 @@ class Run:
         self.nimg = 0  # where the run stands, as its files tell
         self.rounds_played = 0  # since this start
         self.saved_nimg: int | None = None
+        self.drawn_nimg: int | None = None  # of the last snapshot
 
     def go(self, stack: ExitStack) -> None:
         """Start or resume, and play until the end, a signal or an error; leave the verdict in state.json."""
@@ -228,7 +229,10 @@ class Run:
         self._verdict("running", "")
 
     def _snapshot(self) -> None:
+        if self.drawn_nimg == self.engine.clock.nimg:  # it was due in the last round
+            return
         process_group.on_main(self._draw)
+        self.drawn_nimg = self.engine.clock.nimg
 
     def _draw(self) -> None:
         assert self.run_dir is not None and self.log is not None
@@ -319,6 +323,7 @@ class Run:
         engine.load_state_dict(checkpoint.load(path))
         engine.renew_noise(rollbacks)
         self.nimg = self.saved_nimg = engine.clock.nimg
+        self.drawn_nimg = None
         self._open()
         if self.health is not None:
             self.health.rewind()
