@@ -30,7 +30,7 @@ NARROW = ("game.generator.channels=4", "game.encoder.channels=4", "game.discrimi
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> Loaded:
     """What was run: two rounds of a game with an encoder, with two sheets of each kind."""
-    loaded = load_config("bigan_ali_emoji32", [*SMALL, *NARROW, f"run_dir={tmp_path_factory.mktemp('run')}"])
+    loaded = load_config("bigan_tiny", [*SMALL, *NARROW, f"run_dir={tmp_path_factory.mktemp('run')}"])
     train(loaded)
     return loaded
 
@@ -82,7 +82,7 @@ def test_a_row_of_the_sheet_is_a_code() -> None:
 
 
 def test_reconstructions_are_of_the_mean() -> None:
-    game = build_game(shrink(load_config("bigan_ali_emoji32").config), CPU).eval()
+    game = build_game(shrink(load_config("bigan_tiny").config), CPU).eval()
     images = torch.rand(4, 3, 32, 32) * 2 - 1
     sheet = snapshot.reconstructions(game, images, 2, lambda: None).unflatten(1, (4, 32)).unflatten(3, (2, 32))  # (C, row, y, column, x)
     again = to_uint8(game.G(game.E.posterior(images)[0]).detach())

@@ -53,7 +53,7 @@ def eight_bit(images: torch.Tensor) -> torch.Tensor:
 
 def run_with_encoder(subject: Subject, folder: Path, *overrides: str) -> Subject:
     """The same data, and a BigBiGAN."""
-    config = shrink(load_config("bigbigan_emoji32", ["batch_size=8", "precision=fp32", *overrides]).config)
+    config = shrink(load_config("bigbigan_tiny", ["batch_size=8", "precision=fp32", *overrides]).config)
     return dataclasses.replace(subject, run=folder, engine=make_run(folder, config))
 
 

@@ -15,7 +15,7 @@ from biggan_scale.export.hub import export_run
 from support.runs import make_run
 from support.tiny import shrink
 
-PAGES = ["bigan_ali_emoji32", "bigbigan_emoji32", "bigbigan_fashion_mnist32"]
+PAGES = ["bigan_tiny", "bigbigan_tiny", "bigbigan_fashion_mnist32"]
 
 
 @pytest.fixture(scope="module", params=PAGES)

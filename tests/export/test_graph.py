@@ -102,5 +102,5 @@ def test_every_generator_has_its_graph(page: str, format_: str, tmp_path: Path) 
 def bigbigan(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run of a game whose encoder sees larger images than its generator draws."""
     place = tmp_path_factory.mktemp("bigbigan") / "run"
-    make_run(place, shrink(load_config("bigbigan_emoji32").config, batch_size=4, micro_batch=None), rounds=1)
+    make_run(place, shrink(load_config("bigbigan_tiny").config, batch_size=4, micro_batch=None), rounds=1)
     return place

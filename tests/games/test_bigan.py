@@ -127,7 +127,7 @@ def small(page: str, **changes: object) -> Game:
     return build_game(shrink(load_config(page).config, **changes), CPU).double()
 
 
-@pytest.mark.parametrize("page", ["bigan_fashion_mnist32", "bigan_ali_emoji32"])
+@pytest.mark.parametrize("page", ["bigan_fashion_mnist32", "bigan_tiny"])
 def test_discriminators_and_encoders_terms_are_those_of_the_paper(page: str) -> None:
     config = shrink(load_config(page).config)
     game = small(page)
@@ -186,4 +186,4 @@ def test_a_round_is_d_then_g_then_e() -> None:
 
 def test_labels_are_refused() -> None:
     with pytest.raises(ConfigError, match="num_classes 9: this game learns without labels; set it to 0"):
-        build_game(load_config("bigan_ali_emoji32", ["data.num_classes=9"]).config, CPU)
+        build_game(load_config("bigan_tiny", ["data.num_classes=9"]).config, CPU)

@@ -13,7 +13,7 @@ from biggan_scale.games.base import Batch, Game, Move
 from support.tiny import made_up_batch, shrink
 
 CPU = torch.device("cpu")
-PAGE = "bigbigan_emoji32"
+PAGE = "bigbigan_tiny"
 
 
 def small(*overrides: str) -> tuple[Game, Batch, dict[str, Tensor]]:

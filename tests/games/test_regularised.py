@@ -26,8 +26,8 @@ PAGES = {
     "r3gan": ("r3gan_tiny",),
     "progan": ("progan_tiny",),
     "infogan": ("infogan_fashion_mnist32",),
-    "bigan": ("bigan_ali_emoji32",),
-    "bigbigan": ("bigbigan_emoji32", "game.encoder_scale=1"),
+    "bigan": ("bigan_tiny",),
+    "bigbigan": ("bigbigan_tiny", "game.encoder_scale=1"),
 }
 EVERYTHING = ("game.lecam=0.3", "game.lecam_decay=0.6", "game.augment={type: diffaugment}")
 CONSISTENT = ("game.consistency={type: diffaugment, transforms: [flip, translation]}",)
