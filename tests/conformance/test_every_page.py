@@ -32,6 +32,10 @@ def small(page: Path, **changes: object) -> RunConfig:
     return shrink(load_config(str(page)).config, **{"batch_size": 4, "micro_batch": None, "precision": "fp64", **changes})
 
 
+def has_batch_norm(config: RunConfig) -> bool:
+    return any(isinstance(module, BatchNorm) for module in build_game(config, CPU).modules())
+
+
 def test_every_game_has_a_page() -> None:
     assert {load_config(str(page)).config.game.type for page in PAGES} == GAMES
 
@@ -92,7 +96,7 @@ def test_resume_is_bitwise_the_uninterrupted_run(page: Path, tmp_path: Path) -> 
 @every_page
 def test_accumulation_equals_the_whole_batch(page: Path) -> None:
     config = small(page)
-    if any(isinstance(module, BatchNorm) for module in build_game(config, CPU).modules()):
+    if has_batch_norm(config):
         pytest.skip("batch norm sees micro-batches: accumulation is not neutral for it, by definition")
     assert_same(played(dataclasses.replace(config, micro_batch=2), 2), played(config, 2), atol=1e-9)
 
@@ -102,7 +106,9 @@ def test_two_ranks_equal_one(tmp_path: Path) -> None:
     for page in PAGES:
         of_rank = [checkpoint.load(next((tmp_path / str(rank) / page.stem).glob("*-kimg"))) for rank in range(2)]
         assert_same(of_rank[0], of_rank[1])
-        assert_same(of_rank[0], played(small(page), 2), atol=1e-9)
+        config = small(page)
+        # A bias before a batch norm has no gradient but rounding errors, which Adam scales up by lr / eps.
+        assert_same(of_rank[0], played(config, 2), atol=1e-8 if has_batch_norm(config) else 1e-9)
 
 
 def save_after_two_rounds(names: list[str], folder: str) -> None:
