@@ -14,7 +14,9 @@ from biggan_scale.export.importers import import_checkpoint, sources
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("file", metavar="FILE", type=Path, help="the other project's checkpoint")
-    parser.add_argument("--from", dest="source", choices=sources(), required=True, help="the project that wrote it")
+    projects = sources()
+    written_by = f"the project that wrote it: {', '.join(projects)}"
+    parser.add_argument("--from", dest="source", metavar="PROJECT", choices=projects, required=True, help=written_by)
     parser.add_argument("--out", metavar="DIR", type=Path, required=True, help="where the export goes")
     parser.add_argument("overrides", metavar="key=value", nargs="*", default=[], help="what the file does not say")
 
