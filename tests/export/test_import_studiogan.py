@@ -105,6 +105,8 @@ def test_a_folders_generators_can_be_chosen(tmp_path: Path) -> None:
     run = run_of("biggan_r32")
     assert studiogan.find(run, Overrides()).name.startswith("model=G_ema-best")
     assert studiogan.find(run.parent, Overrides("G-best")).name.startswith("model=G-best")
+    shutil.copytree(run, tmp_path / "saved/checkpoints/run")
+    assert studiogan.find(tmp_path / "saved", Overrides()).parent.name == "run"
     with pytest.raises(CheckpointError, match=r"no model=G-current-weights-step=N\.pth; there are model=G-best"):
         studiogan.find(run, Overrides("G-current"))
     for step in (1, 2):

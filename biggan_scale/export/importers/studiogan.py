@@ -56,7 +56,8 @@ def find(path: Path, overrides: Overrides) -> Path:
     """
     if path.is_file():
         return path
-    folders = [path] if list(path.glob("model=*.pth")) else sorted({file.parent for file in path.glob("*/model=*.pth")})
+    below = ("model=*.pth", "*/model=*.pth", "checkpoints/*/model=*.pth")  # a run's folder, that of all runs, and what -save named
+    folders = next((found for pattern in below if (found := sorted({file.parent for file in path.glob(pattern)}))), [])
     if len(folders) != 1:
         several = f"several runs: {', '.join(folder.name for folder in folders)}; name one" if folders else "no model=*.pth files"
         raise CheckpointError(f"{path}: {several}")
