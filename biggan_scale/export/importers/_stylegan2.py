@@ -15,11 +15,11 @@ import torch
 from torch import Tensor, nn
 
 from biggan_scale.config import CheckpointError, ConfigError, ImageSpec, config_from_tree, to_tree
+from biggan_scale.export.importers._torch_file import State
 from biggan_scale.networks.style import BOTTOM
 from biggan_scale.networks.stylegan2 import Discriminator, DiscriminatorConfig, Generator, GeneratorConfig
 from biggan_scale.nn.resample_fir import TAPS, Fir
 
-State = dict[str, Tensor]
 LABEL_LR = 0.01  # of D's mapping of labels
 
 

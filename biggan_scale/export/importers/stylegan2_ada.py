@@ -19,7 +19,8 @@ from typing import Any, Literal
 from biggan_scale.config import CheckpointError
 from biggan_scale.export.importers import _stylegan2
 from biggan_scale.export.importers._persistent import Persistent, read
-from biggan_scale.export.importers._stylegan2 import Imported, State, checked_fir
+from biggan_scale.export.importers._stylegan2 import Imported, checked_fir
+from biggan_scale.export.importers._torch_file import State
 
 RENAMED = (
     (r"^mapping\.fc(\d+)\.", r"mapping.layers.\1."),

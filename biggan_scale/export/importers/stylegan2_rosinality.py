@@ -27,7 +27,8 @@ import torch
 from biggan_scale.config import CheckpointError
 from biggan_scale.dist.seeds import Noise
 from biggan_scale.export.importers import _stylegan2, _torch_file
-from biggan_scale.export.importers._stylegan2 import Imported, State, checked_fir
+from biggan_scale.export.importers._stylegan2 import Imported, checked_fir
+from biggan_scale.export.importers._torch_file import State
 from biggan_scale.export.load import one_thread
 
 MAPPING_LR = 0.01  # fixed there

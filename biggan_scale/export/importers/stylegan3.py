@@ -23,7 +23,8 @@ from torch import Tensor
 from biggan_scale.config import CheckpointError, ConfigError, ImageSpec
 from biggan_scale.export.importers import _stylegan2, stylegan2_ada
 from biggan_scale.export.importers._persistent import Persistent, read
-from biggan_scale.export.importers._stylegan2 import Imported, State
+from biggan_scale.export.importers._stylegan2 import Imported
+from biggan_scale.export.importers._torch_file import State
 from biggan_scale.export.importers.stylegan2_ada import Overrides
 from biggan_scale.networks.stylegan3 import OUTPUT_SCALE, Generator, GeneratorConfig
 
