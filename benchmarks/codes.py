@@ -7,8 +7,12 @@ Purity (metrics/clusters.py) of partitions of the same images into as many parts
 with an encoder, as there are classes:
 
     generated   by the code they were made from; by k-means on their pixels; labels: what a classifier of the real images says
-    real        by Q's reading of them (InfoGAN alone has a Q; as trained, not averaged), or by k-means on the encoder's features, scaled
-                to a deviation of 1; by k-means on their pixels, and on these scaled likewise; labels: their own
+    real        by Q's reading of them (InfoGAN alone has a Q; as trained, not averaged), or by k-means on what the encoder makes of them:
+                its latent vectors, and its features in each of the ways below; by k-means on their pixels; labels: their own
+
+k-means is given points as they are, or `scaled`: each coordinate to mean 0 and deviation 1; with an encoder also `unit`: each point to
+length 1; `whitened`: to as many principal components as z has values, each of these to deviation 1, then to length 1 (Caron et al. 2018,
+"DeepCluster", 1807.05520, section 3.3, who keep 256).
 """
 
 from __future__ import annotations
@@ -21,6 +25,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from biggan_scale.config import ConfigError, UserError
@@ -74,7 +79,12 @@ def measured(run: Path, args: argparse.Namespace) -> dict[str, Any]:
         k = dataset.num_classes
         images, labels = real(dataset, args.num)
         features = torch.cat([model.encoder.features(part) for part in images.split(CHUNK)])
-        return found | {"num_codes": k, "real": purities(k_means(scaled(features), k, seed=0), images, labels, k)}
+        latents = torch.cat([model.encoder(part) for part in images.split(CHUNK)])
+        points = {"latents": latents}
+        for name, values in (("features", features), ("pixels", images.flatten(1))):
+            whiten = whitened(values, latents.shape[1])
+            points |= {name: values, f"{name}_scaled": scaled(values), f"{name}_unit": F.normalize(values), f"{name}_whitened": whiten}
+        return found | {"num_codes": k, "real": {name: purity(k_means(values, k, seed=0), labels) for name, values in points.items()}}
     prior = getattr(model.game, "prior", None)
     if not isinstance(prior, Joint) or not prior.config.categories:
         raise ConfigError(f"{run}: it has no encoder, and its prior has no categorical code")
@@ -121,8 +131,8 @@ def purities(codes: Tensor, images: Tensor, labels: Tensor, k: int) -> dict[str,
     pixels = images.flatten(1)
     return {
         "codes": purity(codes, labels),
-        "k_means": purity(k_means(pixels, k, seed=0), labels),
-        "k_means_scaled": purity(k_means(scaled(pixels), k, seed=0), labels),
+        "pixels": purity(k_means(pixels, k, seed=0), labels),
+        "pixels_scaled": purity(k_means(scaled(pixels), k, seed=0), labels),
     }
 
 
@@ -133,14 +143,20 @@ def scaled(features: Tensor) -> Tensor:
     return torch.where(deviation > 0, centred / deviation, 0)
 
 
+def whitened(features: Tensor, num_components: int) -> Tensor:
+    """(N, num_components) of length 1."""
+    components = torch.linalg.svd((features - features.mean(0)).double(), full_matrices=False).U[:, :num_components]
+    return F.normalize(components.to(features.dtype))
+
+
 def summary(runs: list[dict[str, Any]]) -> dict[str, Any]:
-    """Mean and standard deviation over the runs."""
+    """Mean and standard deviation over the runs of each purity that all of them have."""
     result: dict[str, Any] = {"num_runs": len(runs)}
     for kind in ("generated", "real"):
-        for way in ("codes", "k_means", "k_means_scaled"):
-            values = [run[kind][way] for run in runs if kind in run]
-            if values:
-                result[f"{kind}_{way}"] = {"mean": statistics.mean(values), "std": statistics.stdev(values) if len(values) > 1 else None}
+        found = [run.get(kind, {}) for run in runs]
+        for way in found[0]:
+            values = [one[way] for one in found]
+            result[f"{kind}_{way}"] = {"mean": statistics.mean(values), "std": statistics.stdev(values) if len(values) > 1 else None}
     return result
 
 

@@ -108,6 +108,11 @@ class Ada(nn.Module):
                 x = self._cut(x, draws)
         return x
 
+    @property
+    def is_adaptive(self) -> bool:
+        """Whether p follows D's scores."""
+        return self.config.target is not None
+
     def watch(self) -> dict[str, Tensor]:
         """What to log beside the scores."""
         return {"augment_p": self.p.clone()}

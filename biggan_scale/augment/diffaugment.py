@@ -37,6 +37,8 @@ class Diffaugment(nn.Module):
         spec: of the images.
     """
 
+    is_adaptive = False
+
     def __init__(self, config: Config, spec: ImageSpec) -> None:
         super().__init__()
         self.config = config

@@ -88,7 +88,7 @@ def _chapter(title: str, purpose: str, kind: type, references: list[Reference]) 
     for key, section in _sections(kind):
         yield _section(f"{hashes} `{key}`", section.__doc__ or "", section) if key else _section(title, purpose, section)
         parts = [field.metadata["part"] for field in dataclasses.fields(section) if "part" in field.metadata]
-        references += [reference for reference in parts if reference not in references]
+        references += [reference for reference in dict.fromkeys(parts) if reference not in references]
 
 
 def _section(title: str, purpose: str, kind: type) -> str:

@@ -10,6 +10,9 @@ At the optimum E inverts G. BiGAN's E is deterministic, ALI's draws z from a Gau
 The objective of G and E is one sum, of which the first term does not depend on G nor the second on E. So G and E move one after the
 other against the same D, each on its own term: the gradients, and the cost, are those of one joint step, and E has an optimizer of
 its own.
+
+D sees images through `augment`, E is trained with images through `encoder_augment`, each by draws of its own. What both change is lost on
+the way from the image by z to D: E learns to leave it out of z. So strong changes of colour give a z that tells of shapes.
 """
 
 from __future__ import annotations
@@ -23,7 +26,7 @@ from torch import Tensor, nn
 from biggan_scale.config import ConfigError, ImageSpec, Part, build, part
 from biggan_scale.dist.seeds import Noise
 from biggan_scale.games.base import Batch, Clock, Draw, Move, Terms, full_precision
-from biggan_scale.games.regularised import Regularised, RegularisedConfig, Seen
+from biggan_scale.games.regularised import Regularised, RegularisedConfig, Seen, steady
 from biggan_scale.losses.adversarial import LOSSES
 
 
@@ -33,6 +36,7 @@ class Config(RegularisedConfig):
     encoder: Part = part("networks", "Encoder")  # E: images to latent vectors
     discriminator: Part = part("networks", "JointDiscriminator")  # D: images and latent vectors to scores
     prior: Part = part("latent")  # the distribution of the latent vectors
+    encoder_augment: Part | None = part("augment", optional=True)  # of the images that E is trained with; null: none
     loss: Literal["hinge", "non_saturating", "minimax", "wasserstein"] = "non_saturating"  # the adversarial loss
     d_steps: int = 1  # moves of D per round; each takes a global batch of its own
 
@@ -54,6 +58,7 @@ class Bigan(Regularised):
         self.G = build(config.generator, self.generated_spec(), self.prior.dim)
         self.E = build(config.encoder, spec, self.prior.dim)
         self.D = build(config.discriminator, self.generated_spec(), self.prior.dim, self.score_names())
+        self.encoder_augment = steady("encoder_augment", config.encoder_augment, spec)
         self.objective = LOSSES[config.loss]
 
     def score_names(self) -> tuple[str, ...]:
@@ -76,6 +81,8 @@ class Bigan(Regularised):
         draw = {} if move.player == "E" else self.latents(noise)
         if move.player != "G" and self.E.is_stochastic:
             draw["eps"] = noise.normal(self.prior.dim)
+        if move.player != "G" and self.encoder_augment is not None:
+            draw["encoder_augment"] = noise.uniform(self.encoder_augment.num_draws)
         if move.player == "D":
             return draw | self.augment_draws(noise, "real", "fake") | self.consistency_draws(noise)
         return draw | self.augment_draws(noise, "fake" if move.player == "G" else "real")
@@ -115,7 +122,7 @@ class Bigan(Regularised):
         return Terms({name: self.objective.generator(-score).mean() for name, score in scores.items()})
 
     def real_view(self, batch: Batch, draw: Draw) -> Tensor:
-        """The real images as D sees them. E always sees them as they are."""
+        """The real images as D sees them."""
         return self.view(self.as_generated(batch.images), draw.get("augment_real"))
 
     def seen_spec(self) -> ImageSpec:
@@ -132,6 +139,8 @@ class Bigan(Regularised):
 
     def encode(self, images: Tensor, draw: Draw) -> Tensor:
         """(B, latent_dim): E's latent vectors of images; the mean where the draw has no "eps"."""
+        if "encoder_augment" in draw:
+            images = self.encoder_augment(images, draw["encoder_augment"])
         return self.E.sample(images, draw.get("eps"))
 
     def reconstruct(self, images: Tensor) -> tuple[Tensor, Tensor]:

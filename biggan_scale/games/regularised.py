@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from biggan_scale.config import ImageSpec, Part, build, part
+from biggan_scale.config import ConfigError, ImageSpec, Part, build, part
 from biggan_scale.dist.seeds import Noise
 from biggan_scale.games.base import Clock, Draw, Game, Terms, full_precision
 from biggan_scale.losses.lecam import lecam
@@ -40,6 +40,19 @@ class RegularisedConfig:
             raise ValueError("consistency_real, consistency_fake and lecam must not be negative")
         if not 0 <= self.lecam_decay < 1:
             raise ValueError(f"lecam_decay {self.lecam_decay} must be in [0, 1)")
+
+
+def steady(key: str, chosen: Part | None, spec: ImageSpec) -> Any:
+    """What `game.key` chose of `augment/`, for images that no score steers it by. None: none.
+
+    Raises: ConfigError, if it waits to be steered.
+    """
+    if chosen is None:
+        return None
+    augment = build(chosen, spec)
+    if augment.is_adaptive:
+        raise ConfigError(f"game.{key}: nothing steers its p, which only augment's follows D's scores; set target: null and a p")
+    return augment
 
 
 class Seen(NamedTuple):
@@ -65,7 +78,7 @@ class Regularised(Game):
     def __init__(self, config: Any, spec: ImageSpec) -> None:
         super().__init__(config, spec)
         self.augment = None if config.augment is None else build(config.augment, self.seen_spec())
-        self.consistency = None if config.consistency is None else build(config.consistency, self.seen_spec())
+        self.consistency = steady("consistency", config.consistency, self.seen_spec())
         if config.lecam > 0:
             self.register_buffer("mean_real", torch.zeros(()))
             self.register_buffer("mean_fake", torch.zeros(()))

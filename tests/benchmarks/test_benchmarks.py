@@ -67,10 +67,11 @@ def test_codes_are_compared_with_clusters_of_the_pixels(tmp_path: Path) -> None:
         settings = [f"run_dir=run{seed}", f"seed={seed}", "until=1 rounds", "batch_size=8", *narrow]
         run("-m", "biggan_scale.cli", "train", "bigan_tiny", *settings, cwd=tmp_path)
     found = json.loads(run(ROOT / "benchmarks/codes.py", "run0", "run1", "--data", "packaged:emoji64", "--num", "100", cwd=tmp_path))
-    of_codes = [one["real"]["codes"] for one in found["runs"]]
-    assert found["summary"]["real_codes"]["mean"] == pytest.approx(sum(of_codes) / 2)
+    of_latents = [one["real"]["latents"] for one in found["runs"]]
+    assert found["summary"]["real_latents"]["mean"] == pytest.approx(sum(of_latents) / 2)
     assert found["runs"][0]["num_codes"] == 9
-    assert found["runs"][0]["real"]["k_means"] == found["runs"][1]["real"]["k_means"]  # the pixels are the same, whatever the run
+    assert {"features_unit", "features_whitened", "pixels_unit", "pixels_whitened"} <= found["runs"][0]["real"].keys()
+    assert found["runs"][0]["real"]["pixels"] == found["runs"][1]["real"]["pixels"]  # they are the same, whatever the run
     assert all(1 / 9 < purity <= 1 for one in found["runs"] for purity in one["real"].values())
 
 

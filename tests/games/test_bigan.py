@@ -9,7 +9,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from biggan_scale.augment.diffaugment import Config as DiffaugmentConfig
+from biggan_scale.augment.diffaugment import Diffaugment
 from biggan_scale.config import ConfigError, load_config
+from biggan_scale.dist.seeds import Noise
 from biggan_scale.engine.loop import Engine, build_game
 from biggan_scale.games.base import Batch, Clock, Game, Move
 from biggan_scale.games.bigan import Bigan
@@ -171,6 +174,28 @@ def test_moves_of_g_and_e_are_one_joint_step() -> None:
     fake = game.D(game.generate(draw), draw["z"])["xz"]
     joint = torch.autograd.grad(F.softplus(real).mean() + F.softplus(-fake).mean(), parameters)
     torch.testing.assert_close(of_moves, list(joint))
+
+
+def test_encoder_is_trained_on_images_that_draws_of_its_own_have_changed() -> None:
+    page = load_config("bigan_tiny", ["game.encoder_augment={type: diffaugment, transforms: [color]}", "game.augment=null"])
+    config = shrink(page.config)
+    game = build_game(config, CPU).double()
+    assert isinstance(game, Bigan)
+    batch = made_up_batch(config, 0, 6, torch.float64)
+    draws = {move.name: game.draw(move, batch, Noise(0, batch.positions, move.name, dtype=torch.float64)) for move in game.moves(Clock())}
+    assert [name for name, draw in draws.items() if "encoder_augment" in draw] == ["D", "E"]
+    draw = draws["E"]
+    changed = Diffaugment(DiffaugmentConfig(("color",)), game.spec)(batch.images, draw["encoder_augment"])
+    assert (changed - batch.images).abs().max() > 0.1
+    z = game.E.sample(changed, draw["eps"])
+    torch.testing.assert_close(game.loss(Move("E", "E"), batch, draw).loss["xz"], F.softplus(game.D(batch.images, z)["xz"]).mean())
+    torch.testing.assert_close(game.reconstruct(batch.images)[1], game.G(game.E(batch.images)))  # outside of training, images as they are
+
+
+def test_an_augmentation_of_the_encoder_that_waits_to_be_steered_is_refused() -> None:
+    with pytest.raises(ConfigError, match=r"game\.encoder_augment: nothing steers its p.* set target: null and a p"):
+        build_game(load_config("bigan_tiny", ["game.encoder_augment={type: ada}"]).config, CPU)
+    build_game(load_config("bigan_tiny", ["game.encoder_augment={type: ada, target: null, p: 0.5}"]).config, CPU)
 
 
 def test_encoder_has_a_learning_rate_of_its_own() -> None:

@@ -163,6 +163,8 @@ def test_what_makes_no_sense_is_refused() -> None:
         load_config("stylegan2_tiny", ["game.lecam_decay=1"])
     with pytest.raises(ConfigError, match="4 x 4 px are too small"):
         build_game(load_config("progan_tiny", ["game.augment={type: ada}"]).config, CPU)
+    with pytest.raises(ConfigError, match=r"game\.consistency: nothing steers its p"):
+        build_game(load_config("tiny", ["game.consistency={type: ada}"]).config, CPU)
 
 
 def test_a_round_in_which_D_rests_steers_nothing() -> None:
