@@ -8,10 +8,10 @@ with an encoder, as there are classes:
 
     generated   by the code they were made from; by k-means on their pixels; labels: what a classifier of the real images says
     real        by Q's reading of them (InfoGAN alone has a Q; as trained, not averaged), or by k-means on what the encoder makes of them:
-                its latent vectors, and its features in each of the ways below; by k-means on their pixels; labels: their own
+                its latent vectors, its features, and those before training; by k-means on their pixels; labels: their own
 
 k-means is given points as they are, or `scaled`: each coordinate to mean 0 and deviation 1; with an encoder also `unit`: each point to
-length 1; `whitened`: to as many principal components as z has values, each of these to deviation 1, then to length 1 (Caron et al. 2018,
+length 1; and `whitened`: to as many principal components as z has values, each of deviation 1, then to length 1 (Caron et al. 2018,
 "DeepCluster", 1807.05520, section 3.3, who keep 256).
 """
 
@@ -26,6 +26,7 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
+from encoders import untrained
 from torch import Tensor
 
 from biggan_scale.config import ConfigError, UserError
@@ -78,10 +79,12 @@ def measured(run: Path, args: argparse.Namespace) -> dict[str, Any]:
     if "E" in model.game.averaged():
         k = dataset.num_classes
         images, labels = real(dataset, args.num)
-        features = torch.cat([model.encoder.features(part) for part in images.split(CHUNK)])
         latents = torch.cat([model.encoder(part) for part in images.split(CHUNK)])
+        with untrained(source.config) as begun:
+            before = encoded(Model(find(begun), CPU), images)
+        compared = {"features": encoded(model, images), "untrained": before, "pixels": images.flatten(1)}
         points = {"latents": latents}
-        for name, values in (("features", features), ("pixels", images.flatten(1))):
+        for name, values in compared.items():
             whiten = whitened(values, latents.shape[1])
             points |= {name: values, f"{name}_scaled": scaled(values), f"{name}_unit": F.normalize(values), f"{name}_whitened": whiten}
         return found | {"num_codes": k, "real": {name: purity(k_means(values, k, seed=0), labels) for name, values in points.items()}}
@@ -98,6 +101,11 @@ def measured(run: Path, args: argparse.Namespace) -> dict[str, Any]:
         images, labels = real(dataset, args.num)
         found["real"] = purities(read(source, images), images, labels, k)
     return found
+
+
+def encoded(model: Model, images: Tensor) -> Tensor:
+    """(N, num_features): the encoder's features of images."""
+    return torch.cat([model.encoder.features(part) for part in images.split(CHUNK)])
 
 
 def real(dataset: Dataset, num: int) -> tuple[Tensor, Tensor]:
