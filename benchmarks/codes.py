@@ -18,6 +18,7 @@ length 1; and `whitened`: to as many principal components as z has values, each 
 from __future__ import annotations
 
 import argparse
+import functools
 import json
 import statistics
 import sys
@@ -29,7 +30,7 @@ import torch.nn.functional as F
 from encoders import untrained
 from torch import Tensor
 
-from biggan_scale.config import ConfigError, UserError
+from biggan_scale.config import ConfigError, ImageSpec, UserError
 from biggan_scale.data.index import Dataset
 from biggan_scale.data.loader import Loader
 from biggan_scale.data.order import GlobalOrder
@@ -82,12 +83,10 @@ def measured(run: Path, args: argparse.Namespace) -> dict[str, Any]:
         latents = torch.cat([model.encoder(part) for part in images.split(CHUNK)])
         with untrained(source.config) as begun:
             before = encoded(Model(find(begun), CPU), images)
-        compared = {"features": encoded(model, images), "untrained": before, "pixels": images.flatten(1)}
-        points = {"latents": latents}
-        for name, values in compared.items():
-            whiten = whitened(values, latents.shape[1])
-            points |= {name: values, f"{name}_scaled": scaled(values), f"{name}_unit": F.normalize(values), f"{name}_whitened": whiten}
-        return found | {"num_codes": k, "real": {name: purity(k_means(values, k, seed=0), labels) for name, values in points.items()}}
+        compared = {"latents": purity(k_means(latents, k, seed=0), labels)}
+        for name, values in (("features", encoded(model, images)), ("untrained", before)):
+            compared |= clustered(name, values, labels, k, latents.shape[1])
+        return found | {"num_codes": k, "real": compared | clustered_pixels(args.data, model.spec, args.num, latents.shape[1])}
     prior = getattr(model.game, "prior", None)
     if not isinstance(prior, Joint) or not prior.config.categories:
         raise ConfigError(f"{run}: it has no encoder, and its prior has no categorical code")
@@ -142,6 +141,20 @@ def purities(codes: Tensor, images: Tensor, labels: Tensor, k: int) -> dict[str,
         "pixels": purity(k_means(pixels, k, seed=0), labels),
         "pixels_scaled": purity(k_means(scaled(pixels), k, seed=0), labels),
     }
+
+
+def clustered(name: str, points: Tensor, labels: Tensor, k: int, num_components: int) -> dict[str, float]:
+    """The purity of k clusters of (N, D) points in each of the ways above, under this name."""
+    ways = {"": points, "_scaled": scaled(points), "_unit": F.normalize(points), "_whitened": whitened(points, num_components)}
+    return {name + way: purity(k_means(values, k, seed=0), labels) for way, values in ways.items()}
+
+
+@functools.cache
+def clustered_pixels(data: str, spec: ImageSpec, num: int, num_components: int) -> dict[str, float]:
+    """The same for the pixels, which many runs share."""
+    dataset = open_dataset(data, (spec.height, spec.width), spec.channels)
+    images, labels = real(dataset, num)
+    return clustered("pixels", images.flatten(1), labels, dataset.num_classes, num_components)
 
 
 def scaled(features: Tensor) -> Tensor:
