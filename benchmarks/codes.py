@@ -8,7 +8,8 @@ with an encoder, as there are classes:
 
     generated   by the code they were made from; by k-means on their pixels; labels: what a classifier of the real images says
     real        by Q's reading of them (InfoGAN alone has a Q; as trained, not averaged), or by k-means on what the encoder makes of them:
-                its latent vectors, its features, and those before training; by k-means on their pixels; labels: their own
+                its latent vectors, its features, and those before training; by the largest value of the first code where z has one;
+                by k-means on their pixels; labels: their own
 
 k-means is given points as they are, or `scaled`: each coordinate to mean 0 and deviation 1; with an encoder also `unit`: each point to
 length 1; and `whitened`: to as many principal components as z has values, each of deviation 1, then to length 1 (Caron et al. 2018,
@@ -84,6 +85,8 @@ def measured(run: Path, args: argparse.Namespace) -> dict[str, Any]:
         with untrained(source.config) as begun:
             before = encoded(Model(find(begun), CPU), images)
         compared = {"latents": purity(k_means(latents, k, seed=0), labels)}
+        if isinstance(model.game.prior, Joint) and model.game.prior.config.categories:
+            compared["codes"] = purity(model.game.prior.split(latents).categorical[0].argmax(1), labels)
         for name, values in (("features", encoded(model, images)), ("untrained", before)):
             compared |= clustered(name, values, labels, k, latents.shape[1])
         return found | {"num_codes": k, "real": compared | clustered_pixels(args.data, model.spec, args.num, latents.shape[1])}

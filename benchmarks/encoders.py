@@ -4,8 +4,8 @@
 
 Of each run, by `biggan-scale evaluate`: the accuracy of linear probes of its encoder's features, as they are and with CReLU; the same of
 its encoder before training (same architecture, same seed); and of its reconstructions the share whose class a classifier finds kept, beside
-that of another image's reconstruction, which is chance. The accuracy of a probe of the pixels is one for all. Runs of one game are then put
-together: mean, and standard deviation over them (their seeds).
+that of another image's reconstruction, which is chance. The probe of the pixels is one for all: in the size that the G of the first run
+makes. Runs of one game are then put together: mean, and standard deviation over them (their seeds).
 """
 
 from __future__ import annotations
