@@ -78,6 +78,7 @@ def measured(run: Path, args: argparse.Namespace) -> dict[str, Any]:
         "seed": source.config.seed,
         "nimg": source.provenance["nimg"],
     }
+    prior = getattr(model.game, "prior", None)
     if "E" in model.game.averaged():
         k = dataset.num_classes
         images, labels = real(dataset, args.num)
@@ -85,12 +86,11 @@ def measured(run: Path, args: argparse.Namespace) -> dict[str, Any]:
         with untrained(source.config) as begun:
             before = encoded(Model(find(begun), CPU), images)
         compared = {"latents": purity(k_means(latents, k, seed=0), labels)}
-        if isinstance(model.game.prior, Joint) and model.game.prior.config.categories:
-            compared["codes"] = purity(model.game.prior.split(latents).categorical[0].argmax(1), labels)
+        if isinstance(prior, Joint) and prior.config.categories:
+            compared["codes"] = purity(prior.split(latents).categorical[0].argmax(1), labels)
         for name, values in (("features", encoded(model, images)), ("untrained", before)):
             compared |= clustered(name, values, labels, k, latents.shape[1])
         return found | {"num_codes": k, "real": compared | clustered_pixels(args.data, model.spec, args.num, latents.shape[1])}
-    prior = getattr(model.game, "prior", None)
     if not isinstance(prior, Joint) or not prior.config.categories:
         raise ConfigError(f"{run}: it has no encoder, and its prior has no categorical code")
     k = prior.config.categories[0]
@@ -178,7 +178,7 @@ def summary(runs: list[dict[str, Any]]) -> dict[str, Any]:
     result: dict[str, Any] = {"num_runs": len(runs)}
     for kind in ("generated", "real"):
         found = [run.get(kind, {}) for run in runs]
-        for way in found[0]:
+        for way in [way for way in found[0] if all(way in one for one in found)]:
             values = [one[way] for one in found]
             result[f"{kind}_{way}"] = {"mean": statistics.mean(values), "std": statistics.stdev(values) if len(values) > 1 else None}
     return result

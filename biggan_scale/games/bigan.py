@@ -26,7 +26,7 @@ from torch import Tensor, nn
 from biggan_scale.config import ConfigError, ImageSpec, Part, build, part
 from biggan_scale.dist.seeds import Noise
 from biggan_scale.games.base import Batch, Clock, Draw, Move, Terms, full_precision
-from biggan_scale.games.regularised import Regularised, RegularisedConfig, Seen, steady
+from biggan_scale.games.regularised import Regularised, RegularisedConfig, Seen, fixed_augment
 from biggan_scale.losses.adversarial import LOSSES
 
 
@@ -58,7 +58,7 @@ class Bigan(Regularised):
         self.G = build(config.generator, self.generated_spec(), self.prior.dim)
         self.E = build(config.encoder, spec, self.prior.dim)
         self.D = build(config.discriminator, self.generated_spec(), self.prior.dim, self.score_names())
-        self.encoder_augment = steady("encoder_augment", config.encoder_augment, spec)
+        self.encoder_augment = fixed_augment("encoder_augment", config.encoder_augment, spec)
         self.objective = LOSSES[config.loss]
 
     def score_names(self) -> tuple[str, ...]:

@@ -42,7 +42,7 @@ class RegularisedConfig:
             raise ValueError(f"lecam_decay {self.lecam_decay} must be in [0, 1)")
 
 
-def steady(key: str, chosen: Part | None, spec: ImageSpec) -> Any:
+def fixed_augment(key: str, chosen: Part | None, spec: ImageSpec) -> Any:
     """What `game.key` chose of `augment/`, for images that no score steers it by. None: none.
 
     Raises: ConfigError, if it waits to be steered.
@@ -51,7 +51,7 @@ def steady(key: str, chosen: Part | None, spec: ImageSpec) -> Any:
         return None
     augment = build(chosen, spec)
     if augment.is_adaptive:
-        raise ConfigError(f"game.{key}: nothing steers its p, which only augment's follows D's scores; set target: null and a p")
+        raise ConfigError(f"game.{key}: nothing steers its p (only that of game.augment follows D's scores); set target: null and a p")
     return augment
 
 
@@ -78,7 +78,7 @@ class Regularised(Game):
     def __init__(self, config: Any, spec: ImageSpec) -> None:
         super().__init__(config, spec)
         self.augment = None if config.augment is None else build(config.augment, self.seen_spec())
-        self.consistency = steady("consistency", config.consistency, self.seen_spec())
+        self.consistency = fixed_augment("consistency", config.consistency, self.seen_spec())
         if config.lecam > 0:
             self.register_buffer("mean_real", torch.zeros(()))
             self.register_buffer("mean_fake", torch.zeros(()))
