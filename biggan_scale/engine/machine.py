@@ -55,7 +55,9 @@ def unwritten(what: str, folder: Path, error: Exception, num_bytes: int | None =
     """
     number = error.errno if isinstance(error, OSError) else next((n for n in FULL if os.strerror(n) in str(error)), 0)
     if number not in FULL:
-        return EnvironmentFault(f"cannot write {what} in {folder}: {getattr(error, 'strerror', None) or error}; {INTACT}")
+        at = getattr(error, "filename", None)
+        file = f" ({Path(str(at)).name})" if at and Path(str(at)) not in (folder, folder / what) else ""
+        return EnvironmentFault(f"cannot write {what} in {folder}: {getattr(error, 'strerror', None) or error}{file}; {INTACT}")
     quota = f" ({os.strerror(number)})" if number == errno.EDQUOT else ""
     needs = "cannot be written" if num_bytes is None else f"needs {num_bytes:,} bytes"
     return EnvironmentFault(f"disk full{quota}: {what} {needs}, {_free(folder)} are free in {folder}; {INTACT}")

@@ -11,6 +11,7 @@ import os
 import shutil
 import signal
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -57,10 +58,10 @@ def waits_for(run_dir: Path) -> list[str]:
 
 
 def take_off(run_dir: Path, place: str) -> None:
-    """Unless another rank has done it."""
+    """Unless another rank, or another thread of this one, has done it."""
     first, _, rest = (run_dir / "hold").read_text().partition("\n")
     if place in first.split():
-        temporary = run_dir / f".hold.{os.getpid()}"
+        temporary = run_dir / f".hold.{os.getpid()}.{threading.get_ident()}"
         temporary.write_text(rest)
         os.replace(temporary, run_dir / "hold")
 

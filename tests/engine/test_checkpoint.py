@@ -146,6 +146,13 @@ def test_unwritable_place_is_one_line_and_publishes_nothing(tmp_path: Path) -> N
         checkpoint.save(tmp_path / "file" / "checkpoints", state(10), {})
 
 
+def test_file_that_could_not_be_written_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    seal = checkpoint._seal
+    monkeypatch.setattr(checkpoint, "_seal", lambda path: path.unlink() or seal(path))
+    with pytest.raises(EnvironmentFault, match=r"No such file or directory \(model\.safetensors\); the checkpoints are intact"):
+        checkpoint.save(tmp_path, state(10), {})
+
+
 def damage(path: Path, harm: str) -> None:
     if harm == "delete":
         path.unlink()
