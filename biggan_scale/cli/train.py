@@ -7,12 +7,14 @@ from __future__ import annotations
 
 import argparse
 import os
+import time
 
 from biggan_scale.config import ConfigError, Loaded, load_config, micro_batches
 
 IN_PROCESS_GROUP = ("WORLD_SIZE", "SLURM_STEP_NUM_TASKS")  # set by torchrun, by srun
 IN_JOB = (*IN_PROCESS_GROUP, "SLURM_NTASKS")  # what a batch script is going to start
 IN_NODE = ("LOCAL_RANK", "SLURM_LOCALID")  # which of a node's ranks this is
+SPEAKER_S = 10.0  # the ranks that keep silent stay so much longer: torchrun ends all when the first leaves, and the speaker may be slower
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -34,7 +36,9 @@ def run(args: argparse.Namespace) -> int:
             return 0
         micro_batches(loaded.config, _world(IN_PROCESS_GROUP))  # better said now than after loading torch and data
     except ConfigError as error:
-        error.reported_elsewhere = _number(IN_NODE, 0) > 0  # all ranks of a node read the same files: one speaks
+        if _number(IN_NODE, 0) > 0:  # all ranks of a node read the same files: one speaks
+            error.reported_elsewhere = True
+            time.sleep(SPEAKER_S)
         raise
 
     from biggan_scale.engine.train import train

@@ -63,17 +63,15 @@ def test_overview_names_every_command(capsys: pytest.CaptureFixture[str]) -> Non
     [["--help"], ["sample", "--help"], ["train", "tiny", "nonsense"], ["train", "tiny", "--dry-run"], ["status", "nowhere"]],
     ids=" ".join,
 )
-def test_light_commands_import_no_torch_and_answer_at_once(arguments: list[str]) -> None:
+def test_light_commands_import_nothing_heavy(arguments: list[str]) -> None:
     code = (
         "import sys; from biggan_scale.cli import main\n"
         "try: main(sys.argv[1:])\n"
         "except SystemExit: pass\n"
-        "sys.exit(bool({'torch', 'numpy'} & sys.modules.keys()))"
+        "sys.exit(' '.join({'torch', 'numpy', 'PIL', 'safetensors', 'fsspec', 'submitit'} & sys.modules.keys()) or 0)"
     )
-    before = os.times().children_user
     done = subprocess.run([sys.executable, "-c", code, *arguments], env={"PYTHONPATH": str(ROOT)}, capture_output=True)
-    assert done.returncode == 0
-    assert os.times().children_user - before < 0.5  # seconds of CPU, because the machine may be busy
+    assert done.returncode == 0, done.stderr
 
 
 @pytest.mark.parametrize(

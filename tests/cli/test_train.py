@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import time
 from pathlib import Path
 from types import ModuleType
 
@@ -72,8 +73,11 @@ def test_one_rank_of_a_node_says_what_is_wrong_with_the_configuration(
 ) -> None:
     for name, value in variables.items():
         monkeypatch.setenv(name, value)
+    slept: list[float] = []
+    monkeypatch.setattr(time, "sleep", slept.append)
     assert main(["train", "tiny", argument]) == 2
     assert capsys.readouterr().err.count("\n") == lines
+    assert len(slept) == 1 - lines, "torchrun ends all ranks when the first leaves: that must be the one that speaks"
 
 
 def test_batch_script_of_many_tasks_is_itself_one_process(trained: list[Loaded], monkeypatch: pytest.MonkeyPatch) -> None:
