@@ -59,6 +59,7 @@ def describe(plan: Plan) -> str:
         "peak": f"{_size(plan.peak)} per rank, without temporaries of the kernels",
         "FLOPs": f"{plan.flops_per_image / 1e9:10.2f} G per image",
         "all-reduce": f"{_size(plan.reduced_per_round)} of gradients per rank and round",
+        "broadcast": f"{_size(plan.broadcast_per_round)} of weights per rank and round",
         "checkpoint": f"{_size(plan.checkpoint)}; {_size(plan.checkpoints).strip()} of disk for those kept and one being written",
         "until": f"{until}, {plan.images_per_round:,} a round",
     }

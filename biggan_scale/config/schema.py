@@ -172,7 +172,7 @@ class RunConfig:
     seed: int = 0  # of everything random: initial weights, noise, order of samples
     micro_batch: int | None = None  # images per rank and backward pass; null: the rank's whole part of the batch
     precision: Literal["fp32", "bf16", "fp16", "fp64"] = "fp32"  # of forward and backward; weights stay fp32. fp64: for checks
-    parallel: Literal["ddp", "zero", "fsdp"] = "ddp"  # how ranks share the work
+    parallel: Literal["ddp", "zero", "fsdp"] = "ddp"  # how ranks share the work. zero: each keeps a part of the optimizers' moments
     channels_last: bool = True  # memory layout of images, faster on most devices
     max_bad_rounds: int = 10  # rounds in a row with a batch or gradient that is not finite, before rolling back
     max_rollbacks: int = 2  # returns to the last healthy checkpoint, each with fresh noise, before giving up
@@ -193,7 +193,7 @@ class RunConfig:
             (self.batch_size >= 1, f"batch_size {self.batch_size} must be at least 1"),
             (self.seed >= 0, f"seed {self.seed} must be 0 or more"),
             (self.micro_batch is None or self.micro_batch >= 1, f"micro_batch {self.micro_batch} must be at least 1, or null"),
-            (self.parallel == "ddp", f"parallel {self.parallel} is not built yet; use ddp"),
+            (self.parallel != "fsdp", "parallel fsdp is not built yet; use ddp or zero"),
             (self.max_bad_rounds >= 1, f"max_bad_rounds {self.max_bad_rounds} must be at least 1"),
             (self.max_rollbacks >= 0, f"max_rollbacks {self.max_rollbacks} must be 0 or more"),
             (

@@ -10,7 +10,8 @@ seen): `state_dict` holds tensors and two integers, and to resume is to go on co
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -43,9 +44,9 @@ class Engine:
         self.game = build_game(config, device)
         self.precision = Precision(config.precision, device, self.game.players())
         self.game.to(self.precision.dtype)
-        self.optimizers = make_optimizers(config.optim, self.game)
         self.parallel = Ddp(self.game)
         freeze(self.game)
+        self.optimizers = make_optimizers(config.optim, self.game, config.parallel)
         self.mover = Mover(self.game, self.optimizers, self.parallel, self.precision, config.seed, device)
         self.ema = Ema(config.ema, self.game)
         self.clock = Clock()
@@ -125,20 +126,23 @@ class Engine:
         self.mover.seed = derive_seed(self.config.seed, "rollback", rollbacks) if rollbacks else self.config.seed
 
     def state_dict(self) -> TrainingState:
-        """The whole training state; tensors are the live ones."""
+        """The whole training state; tensors are the live ones. All ranks must ask: under ZeRO only rank 0 gets all of it."""
         return TrainingState(
             model=self.game.state_dict(),
             ema=self.ema.state_dict(),
             optim={f"{player}/{name}": t for player, o in self.optimizers.items() for name, t in o.state_dict().items()},
-            state={
-                "nimg": self.clock.nimg,
-                "round": self.clock.round,
-                "seed": self.config.seed,
-                "bad_rounds": self.bad_rounds,
-                "rollbacks": self.rollbacks,
-                "loss_scale": self.precision.state_dict(),
-            },
+            state=self._counters(),
         )
+
+    def _counters(self) -> dict[str, Any]:
+        return {
+            "nimg": self.clock.nimg,
+            "round": self.clock.round,
+            "seed": self.config.seed,
+            "bad_rounds": self.bad_rounds,
+            "rollbacks": self.rollbacks,
+            "loss_scale": self.precision.state_dict(),
+        }
 
     def load_state_dict(self, saved: TrainingState) -> None:
         """Continue from a saved state.
@@ -146,11 +150,11 @@ class Engine:
         Raises:
             CheckpointError: a part is missing, unknown, or of another shape; nothing has been loaded.
         """
-        mine = self.state_dict()
-        _must_match("model", mine.model, saved.model)
-        _must_match("ema", mine.ema, saved.ema)
-        _must_match("optim", mine.optim, saved.optim)
-        if missing := mine.state.keys() - saved.state.keys():
+        _must_match("model", _shapes(self.game.state_dict()), saved.model)
+        _must_match("ema", _shapes(self.ema.state_dict()), saved.ema)
+        optim = {f"{player}/{name}": shape for player, o in self.optimizers.items() for name, shape in o.shapes().items()}
+        _must_match("optim", optim, saved.optim)
+        if missing := self._counters().keys() - saved.state.keys():
             raise CheckpointError(f"state.json lacks {', '.join(sorted(missing))}")
         self.game.load_state_dict(dict(saved.model))
         self.ema.load_state_dict(dict(saved.ema))
@@ -189,9 +193,12 @@ def _mean_over_ranks(stats: dict[str, Tensor]) -> dict[str, Tensor]:
     return dict(zip(stats, values.unbind(), strict=True))
 
 
-def _must_match(part: str, mine: object, saved: object) -> None:
-    mine_shapes = {name: tuple(t.shape) for name, t in mine.items()}  # type: ignore[attr-defined]
-    saved_shapes = {name: tuple(t.shape) for name, t in saved.items()}  # type: ignore[attr-defined]
+def _shapes(tensors: Mapping[str, Tensor]) -> dict[str, tuple[int, ...]]:
+    return {name: tuple(tensor.shape) for name, tensor in tensors.items()}
+
+
+def _must_match(part: str, mine_shapes: Mapping[str, tuple[int, ...]], saved: Mapping[str, Tensor]) -> None:
+    saved_shapes = _shapes(saved)
     if mine_shapes == saved_shapes:
         return
     names = sorted(mine_shapes.keys() ^ saved_shapes.keys()) or [n for n in mine_shapes if mine_shapes[n] != saved_shapes[n]]

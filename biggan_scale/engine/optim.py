@@ -10,9 +10,11 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.optim import AdamW
+from torch.optim import AdamW, Optimizer
 
 from biggan_scale.config import OptimizerConfig
+from biggan_scale.dist import process_group
+from biggan_scale.engine.parallel.zero import gathered, of_this_rank, sharded_adamw
 from biggan_scale.games.base import Game
 
 
@@ -22,12 +24,15 @@ class PlayerOptimizer:
     Args:
         config: lr schedule, betas, eps, weight decay.
         parameters: name in the game -> parameter.
+        sharded: each rank keeps the moments of a part of the parameters (ZeRO).
     """
 
-    def __init__(self, config: OptimizerConfig, parameters: Mapping[str, Tensor]) -> None:
+    def __init__(self, config: OptimizerConfig, parameters: Mapping[str, Tensor], *, sharded: bool = False) -> None:
         self.config = config
         self.parameters = dict(parameters)
-        self.adam = AdamW(
+        self.sharded = sharded and process_group.world() > 1
+        make = sharded_adamw if self.sharded else AdamW
+        self.adam: Optimizer = make(
             list(self.parameters.values()),
             lr=torch.finfo(torch.float32).tiny,  # set by `set_time` before every round
             betas=config.betas,
@@ -35,12 +40,14 @@ class PlayerOptimizer:
             weight_decay=config.weight_decay,
             fused=True,
         )
-        for parameter in self.adam.param_groups[0]["params"]:  # now, not at the first step: a checkpoint has one shape from the start
-            self.adam.state[parameter] = {
+        keeper = of_this_rank(self.adam)
+        for parameter in keeper.param_groups[0]["params"]:  # now, not at the first step: a checkpoint has one shape from the start
+            keeper.state[parameter] = {
                 "step": torch.zeros((), dtype=torch.float32, device=parameter.device),
                 "exp_avg": torch.zeros_like(parameter),
                 "exp_avg_sq": torch.zeros_like(parameter),
             }
+        self.moments = {name: keeper.state[p] for name, p in self.parameters.items() if p in keeper.state}  # those this rank keeps
 
     def set_time(self, nimg: int, images_per_round: int) -> float:
         """Set the learning rate of this moment and return it."""
@@ -61,13 +68,23 @@ class PlayerOptimizer:
             torch._foreach_mul_(grads, (self.config.clip_grad_norm / norm).clamp(max=1.0))
 
     def state_dict(self) -> dict[str, Tensor]:
-        """Flat: "parameter/moment" -> tensor, the live ones."""
-        return {f"{name}/{key}": value for name, p in self.parameters.items() for key, value in self.adam.state[p].items()}
+        """Flat: "parameter/moment" -> tensor, the live ones. Under ZeRO all ranks must call it; rank 0 gets copies, the others nothing."""
+        moments = gathered(self.parameters, self.moments) if self.sharded else self.moments.items()
+        return {f"{name}/{key}": value for name, of_parameter in moments for key, value in of_parameter.items()}
+
+    def shapes(self) -> dict[str, tuple[int, ...]]:
+        """Of what `state_dict` has."""
+        shapes: dict[str, tuple[int, ...]] = {}
+        for name, parameter in self.parameters.items():
+            shape = tuple(parameter.shape)
+            shapes |= {f"{name}/step": (), f"{name}/exp_avg": shape, f"{name}/exp_avg_sq": shape}
+        return shapes
 
     @torch.no_grad()
     def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
-        for name, moment in self.state_dict().items():
-            moment.copy_(state[name])
+        for name, of_parameter in self.moments.items():
+            for key, moment in of_parameter.items():
+                moment.copy_(state[f"{name}/{key}"])
 
 
 def player_parameters(game: Game) -> dict[str, dict[str, Tensor]]:
@@ -76,8 +93,8 @@ def player_parameters(game: Game) -> dict[str, dict[str, Tensor]]:
     return {player: {names[id(p)]: p for module in modules for p in module.parameters()} for player, modules in game.players().items()}
 
 
-def make_optimizers(configs: Mapping[str, Any], game: Game) -> dict[str, PlayerOptimizer]:
+def make_optimizers(configs: Mapping[str, Any], game: Game, parallel: str = "ddp") -> dict[str, PlayerOptimizer]:
     return {
-        player: PlayerOptimizer(game.optimizer(player, configs[player]), parameters)
+        player: PlayerOptimizer(game.optimizer(player, configs[player]), parameters, sharded=parallel == "zero")
         for player, parameters in player_parameters(game).items()
     }

@@ -66,7 +66,7 @@ class Plan:
     num_micro: int
     parameters: dict[str, int]  # of each player, their number
     weights: int  # parameters and buffers
-    optimizer: int
+    optimizer: int  # of the rank that keeps most, under ZeRO
     ema: int
     gradients: int  # of the largest player: those of one player live at a time
     buckets: int  # DDP's, of all players; 0 on one rank
@@ -76,6 +76,7 @@ class Plan:
     checkpoints: int  # the kept ones, and the one being written
     flops_per_image: float  # per image of the data stream, all moves, forward and backward
     reduced_per_round: float  # bytes of gradients that a rank averages with the others
+    broadcast_per_round: float  # bytes of weights that a rank sends or gets after a step, under ZeRO
     images_per_round: int
     until_images: int | None  # None: the run ends by wall time
     device: str | None
@@ -112,9 +113,10 @@ def make_plan(config: RunConfig, world: int, device: str | None = None) -> Plan:
         weights = _bytes(game.parameters()) + buffers
         ema = sum(_bytes(module.parameters()) + _bytes(module.buffers()) for module in game.averaged().values())
         numbers = {name: sum(p.numel() for p in parameters) for name, parameters in players.items()}
-        optimizer = sum(2 * sizes[name] + 4 * len(players[name]) for name in config.optim)  # two moments, and a step as float32
+        optimizer = sum(_moments(players[name], 1) for name in config.optim)
+        kept = sum(_moments(players[name], world) for name in config.optim) if config.parallel == "zero" else optimizer
     buckets = sum(sizes.values()) if world > 1 else 0
-    fixed = weights + buffers + optimizer + ema + buckets  # a move begins with a copy of the buffers
+    fixed = weights + buffers + kept + ema + buckets  # a move begins with a copy of the buffers
 
     def activations(size: int) -> int:
         return max(_line([saved for saved, _ in probe], size) for probe in probes.values())
@@ -131,13 +133,14 @@ def make_plan(config: RunConfig, world: int, device: str | None = None) -> Plan:
     images_per_round = batches * config.batch_size
     until = config.until.images(images_per_round)
     checkpoint = weights + ema + optimizer
+    updated = sum(sizes[m.player] * m.repeats / m.every for m in moves)
     return Plan(
         world=world,
         micro_batch=micro_batch,
         num_micro=num_micro,
         parameters=numbers,
         weights=weights,
-        optimizer=optimizer,
+        optimizer=kept,
         ema=ema,
         gradients=max(sizes.values()),
         buckets=buckets,
@@ -146,7 +149,8 @@ def make_plan(config: RunConfig, world: int, device: str | None = None) -> Plan:
         checkpoint=checkpoint,
         checkpoints=checkpoint * (config.checkpoint.keep + 1),
         flops_per_image=flops,
-        reduced_per_round=sum(sizes[m.player] * m.repeats / m.every for m in moves) if world > 1 else 0.0,
+        reduced_per_round=updated if world > 1 else 0.0,
+        broadcast_per_round=updated if world > 1 and config.parallel == "zero" else 0.0,
         images_per_round=images_per_round,
         until_images=until,
         device=device,
@@ -247,6 +251,14 @@ def _line(values: list[int], size: int) -> int:
     """The line through the values at PROBES, at `size`."""
     slope = (values[1] - values[0]) / (PROBES[1] - PROBES[0])
     return round(values[0] + slope * (size - PROBES[0]))
+
+
+def _moments(parameters: Iterable[Tensor], ranks: int) -> int:
+    """Adam's two moments and a step as float32, of the rank that keeps most when largest parameters are dealt first (ZeRO)."""
+    loads = [0] * ranks
+    for parameter in sorted(parameters, key=Tensor.numel, reverse=True):
+        loads[loads.index(min(loads))] += 2 * _bytes([parameter]) + 4
+    return max(loads)
 
 
 def _bytes(tensors: Iterable[Tensor]) -> int:

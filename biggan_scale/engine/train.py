@@ -28,6 +28,7 @@ from biggan_scale.dist import process_group
 from biggan_scale.engine import checkpoint, machine, snapshot, standing
 from biggan_scale.engine.agreement import check_ranks_agree
 from biggan_scale.engine.best import best_evaluated
+from biggan_scale.engine.checkpoint import TrainingState
 from biggan_scale.engine.feed import Feed, first_images, open_checked
 from biggan_scale.engine.health.watch import Health
 from biggan_scale.engine.log import Log, round_to
@@ -267,10 +268,11 @@ class Run:
     def _save(self) -> None:
         if self.saved_nimg == self.engine.clock.nimg:
             return
-        process_group.on_main(self._save_on_main)
+        state = self.engine.state_dict()
+        process_group.on_main(lambda: self._save_on_main(state))
         self.saved_at, self.saved_nimg = time.monotonic(), self.engine.clock.nimg
 
-    def _save_on_main(self) -> None:
+    def _save_on_main(self, state: TrainingState) -> None:
         assert self.run_dir is not None
         crossed = [] if self.health is None else self.health.crossed
         about = {
@@ -284,7 +286,7 @@ class Run:
             "health": {"nimg": self.health and self.health.measured_nimg, "crossed": crossed},
         }
         assert self.saver is not None
-        self.saver.save(self.engine.state_dict(), about)
+        self.saver.save(state, about)
         if not self.config.checkpoint.asynchronous:
             self.saver.wait()
 

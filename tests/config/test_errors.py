@@ -98,7 +98,7 @@ IN_A_PAGE = {
         "page.yaml:11: optim has D, E, but the players of gan are D, G",
     ]),
     "strategy of the future": ("batch_size: 8", "batch_size: 8\nparallel: fsdp", [
-        "page.yaml:4: parallel fsdp is not built yet; use ddp",
+        "page.yaml:4: parallel fsdp is not built yet; use ddp or zero",
     ]),
     "duplicate key": ("until: 10 rounds", "until: 10 rounds\nuntil: 20 rounds", [
         "page.yaml:3: key 'until' is given twice, first at page.yaml:2",
