@@ -60,6 +60,7 @@ class GeneratorConfig:
     attention: tuple[int, ...] = ()  # resolutions in px after whose block self-attention follows (the paper: 64)
     widths: tuple[int, ...] = ()  # before, between and after the blocks, in multiples of channels; []: the paper's for the resolution
     activation: Literal["relu", "leaky_relu"] = "relu"  # nonlinearity of the blocks
+    upsampling: Literal["nearest", "bilinear"] = "nearest"  # how a block doubles its size; the papers': nearest
     init: Literal["orthogonal", "normal", "xavier"] = "orthogonal"  # how weights are drawn
     spectral_norm: bool = True  # normalise convolutions and linear layers; never the embeddings
     sn_eps: float = 1e-8  # keeps the power iteration from dividing by 0
@@ -165,7 +166,7 @@ class Generator(nn.Module):
         return 1
 
     def block(self, index: int, in_channels: int, out_channels: int, norm: Callable[[int], nn.Module]) -> nn.Module:
-        return GeneratorBlock(in_channels, out_channels, norm, self.activation)
+        return GeneratorBlock(in_channels, out_channels, norm, self.activation, self.config.upsampling)
 
     def block_widths(self, spec: ImageSpec) -> list[int]:
         """Before, between and after the blocks; by the paper, the last of a stage changes them."""

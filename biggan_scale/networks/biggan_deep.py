@@ -40,6 +40,8 @@ class GeneratorConfig(BigGanGeneratorConfig):
         _check(self.bottleneck, self.depth)
         if not self.hierarchical:
             raise ConfigError("hierarchical: false is not BigGAN-deep, whose norms all take z; use type: biggan")
+        if self.upsampling != "nearest":
+            raise ConfigError(f"upsampling {self.upsampling} is not BigGAN-deep's, which is nearest")
 
 
 @dataclass(frozen=True)

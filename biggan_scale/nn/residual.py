@@ -1,6 +1,6 @@
 """The residual blocks of BigGAN (Brock et al. 2019, 1809.11096, figure 15 b and c) and of BigGAN-deep (figure 16 b and c).
 
-Nearest-neighbour upsampling and average pooling commute with a 1x1 convolution, so the shortcuts run theirs at the smaller of
+Upsampling, nearest or bilinear, and average pooling commute with a 1x1 convolution, so the shortcuts run theirs at the smaller of
 the two resolutions: the same result for a quarter of the work.
 
 Activations in place are safe where a convolution or a norm has just made the tensor and its backward does not look at it. The
@@ -21,11 +21,18 @@ Activation = Callable[..., Tensor]
 
 
 class GeneratorBlock(nn.Module):
-    """norm - act - upsample - conv3x3 - norm - act - conv3x3, plus upsample - conv1x1."""
+    """norm - act - upsample - conv3x3 - norm - act - conv3x3, plus upsample - conv1x1.
 
-    def __init__(self, in_channels: int, out_channels: int, norm: Callable[[int], nn.Module], activation: Activation) -> None:
+    Args:
+        upsampling: "nearest" or "bilinear".
+    """
+
+    def __init__(
+        self, in_channels: int, out_channels: int, norm: Callable[[int], nn.Module], activation: Activation, upsampling: str = "nearest"
+    ) -> None:
         super().__init__()
         self.activation = activation
+        self.upsampling = upsampling
         self.norm1 = norm(in_channels)
         self.conv1 = nn.Conv2d(in_channels, out_channels, 3, padding=1)
         self.norm2 = norm(out_channels)
@@ -35,9 +42,12 @@ class GeneratorBlock(nn.Module):
     def forward(self, x: Tensor, condition: Tensor | None) -> Tensor:
         """x: (B, C, H, W); condition: what the norms take. Returns (B, C', 2H, 2W)."""
         h = self.activation(self.norm1(x, condition), inplace=True)
-        h = upsample_conv(h, self.conv1)  # (B, C', 2H, 2W)
+        h = upsample_conv(h, self.conv1) if self.upsampling == "nearest" else self.conv1(self._upsampled(h))  # (B, C', 2H, 2W)
         h = self.activation(self.norm2(h, condition), inplace=True)
-        return self.conv2(h).add_(F.interpolate(self.shortcut(x), scale_factor=2))
+        return self.conv2(h).add_(self._upsampled(self.shortcut(x)))
+
+    def _upsampled(self, x: Tensor) -> Tensor:
+        return F.interpolate(x, scale_factor=2, mode=self.upsampling)
 
 
 class DiscriminatorBlock(nn.Module):

@@ -64,6 +64,7 @@ def test_widths_that_do_not_make_the_resolution_are_refused(widths: tuple[int, .
     ("make", "message"),
     [
         (lambda **options: GeneratorConfig(hierarchical=False, **options), "hierarchical: false is not BigGAN-deep"),
+        (lambda **options: GeneratorConfig(upsampling="bilinear", **options), "upsampling bilinear is not BigGAN-deep's"),
         (lambda **options: DiscriminatorConfig(wide=False, **options), "wide: false is not BigGAN-deep"),
         (lambda **options: GeneratorConfig(widths=(4, 0), **options), r"widths \[4, 0\] must be at least 1"),
         (lambda **options: GeneratorConfig(depth=0, **options), "bottleneck 4 and depth 0 must be at least 1"),

@@ -40,18 +40,20 @@ def read(file: Path, allowed: Sequence[type] = ()) -> Any:
         raise CheckpointError(f"{file}: cannot be read as a torch file: {why}") from None
 
 
-def read_state(file: Path, expected: str) -> State:
-    """The tensors of a file that holds a state dict and nothing else, in float32.
+def read_state(file: Path, expected: str, key: str | None = None) -> State:
+    """The tensors of a file that holds a state dict and nothing else, or one under a key, in float32.
 
     Args:
         expected: what the file should be, for errors.
+        key: where in the file the state dict is; None: it is all there is.
 
     Raises:
         CheckpointError: the file is damaged, holds anything else, or is not a state dict.
     """
-    state = read(file)
+    content = read(file)
+    state: Any = content if key is None else content.get(key) if isinstance(content, Mapping) else None
     if not is_state(state):
-        raise CheckpointError(f"{file}: not a state dict of tensors; expected {expected}")
+        raise CheckpointError(f"{file}: {'not a state dict' if key is None else f'no {key}'} of tensors; expected {expected}")
     return single_precision(state)
 
 

@@ -77,11 +77,7 @@ def read(file: Path) -> State:
     Raises:
         CheckpointError: the file is damaged, holds anything else, or no network.
     """
-    content = _torch_file.read(file)
-    state = content.get("state_dict") if isinstance(content, Mapping) else None
-    if not isinstance(state, Mapping) or not _torch_file.is_state(state):
-        raise CheckpointError(f"{file}: no state_dict of tensors in it; expected a model=G_ema-best-weights-step=N.pth")
-    return _torch_file.single_precision(state)
+    return _torch_file.read_state(file, "a model=G_ema-best-weights-step=N.pth", "state_dict")
 
 
 def convert(state: State, where: str) -> Imported:
