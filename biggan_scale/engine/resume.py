@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from typing import Any
 
+from biggan_scale.config import config_from_tree, to_tree
 from biggan_scale.config.errors import CheckpointError, ConfigError, did_you_mean
 
 # What may change between two starts of one run: how far, how fast, how often it is written down.
@@ -35,10 +37,12 @@ FREE = (
 def check_same_experiment(before: Mapping[str, Any], after: Mapping[str, Any], run_dir: str) -> None:
     """Compare the config a run was started with to the one it is resumed with (as trees).
 
+    Keys that did not exist when it was started have their defaults: those of a new key mean what was done before there was the key.
+
     Raises:
         ConfigError: names every key that changed, would change the result and is not among the new one's `allow_changes`.
     """
-    old, new = dict(_leaves(before)), dict(_leaves(after))
+    old, new = dict(_leaves(_completed(before))), dict(_leaves(after))
     keys = old.keys() | new.keys()
     allowed = tuple(after.get("allow_changes", ()))
     for name in allowed:
@@ -62,6 +66,14 @@ def check_same_data(before: str, after: str, path: str, checkpoint: str) -> None
             f"data.path {path} is not the data set that {checkpoint} was trained on (fingerprint {after[:12]}, was {before[:12]}); "
             "give the old shards, or start anew in another run_dir"
         )
+
+
+def _completed(tree: Mapping[str, Any]) -> Mapping[str, Any]:
+    """With every key there is now; as it is, where it has some that there are no more."""
+    try:
+        return json.loads(json.dumps(to_tree(config_from_tree(tree, "the config of the checkpoint"))))
+    except ConfigError:
+        return tree
 
 
 def _is_under(key: str, name: str) -> bool:

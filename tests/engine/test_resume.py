@@ -41,6 +41,22 @@ def test_a_change_may_be_allowed_by_name_or_by_the_block_it_is_in(name: str) -> 
         check_same_experiment(*trees(batch_size=16, game__d_steps=1, allow_changes=[name]), "run")
 
 
+def test_run_of_an_older_version_goes_on_where_new_keys_have_their_defaults() -> None:
+    before, after = trees()
+    del before["game"]["generator"]["upsampling"], before["optim"]["D"]["clip_grad_norm"], before["health"]
+    check_same_experiment(before, after, "run")
+    after["game"]["generator"]["upsampling"] = "bilinear"
+    with pytest.raises(ConfigError, match=r"game\.generator\.upsampling: nearest -> bilinear\)"):
+        check_same_experiment(before, after, "run")
+
+
+def test_key_that_is_no_more_is_a_change() -> None:
+    before, after = trees()
+    before["game"]["former"] = 3
+    with pytest.raises(ConfigError, match=r"game\.former: 3 -> None\)"):
+        check_same_experiment(before, after, "run")
+
+
 def test_allowing_a_key_that_does_not_exist_is_refused() -> None:
     with pytest.raises(ConfigError, match=r"there is no key 'game\.d_step'; did you mean 'game\.d_steps'"):
         check_same_experiment(*trees(allow_changes=["game.d_step"]), "run")
