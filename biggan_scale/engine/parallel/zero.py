@@ -44,10 +44,11 @@ def gathered(parameters: Mapping[str, Tensor], moments: Mapping[str, Mapping[str
     dist.all_gather_object(kept, list(moments))
     owner = {name: rank for rank, names in enumerate(kept) for name in names}
     for name, parameter in parameters.items():
-        parts = (torch.zeros((), device=parameter.device), torch.empty_like(parameter), torch.empty_like(parameter))
-        mine = moments.get(name) or dict(zip(("step", "exp_avg", "exp_avg_sq"), parts, strict=True))
-        message = torch.cat([mine[key].detach().reshape(-1).to(parameter.dtype) for key in ("step", "exp_avg", "exp_avg_sq")])
+        if name in moments:
+            message = torch.cat([moments[name][key].reshape(-1).to(parameter.dtype) for key in ("step", "exp_avg", "exp_avg_sq")])
+        else:
+            message = parameter.new_empty(1 + 2 * parameter.numel())
         dist.broadcast(message, owner[name])
         if process_group.rank() == 0:
-            received = message.cpu().split([1, parameter.numel(), parameter.numel()])
-            yield name, {key: part.view(mine[key].shape).to(mine[key].dtype) for key, part in zip(mine, received, strict=True)}
+            step, first, second = message.cpu().split([1, parameter.numel(), parameter.numel()])
+            yield name, {"step": step[0].float(), "exp_avg": first.view(parameter.shape), "exp_avg_sq": second.view(parameter.shape)}
