@@ -110,6 +110,8 @@ def _rendezvous() -> list[str]:
         'HEAD=$(scontrol show hostnames "$SLURM_JOB_NODELIST" | head -n 1)',
         "PORT=$((20000 + SLURM_JOB_ID % 10000))",
         "ATTEMPT=$SLURM_JOB_ID.${SLURM_RESTART_COUNT:-0}",
+        # workers that are started again must not find the addresses of those before them; see biggan_scale/dist/process_group.py
+        "export TORCH_DISABLE_SHARE_RDZV_TCP_STORE=1",
         # how long SIGTERM may take: the torch versions that know the variable read it, the others wait 30 s
         "export TORCH_ELASTIC_SHUTDOWN_TIMEOUT=${TORCH_ELASTIC_SHUTDOWN_TIMEOUT:-300}",
     ]

@@ -52,7 +52,7 @@ def start(timeout: timedelta = timedelta(minutes=30)) -> Ranks:
     if world > 1:
         backend = "cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo"
         try:
-            dist.init_process_group(backend, rank=rank, world_size=world, timeout=timeout)
+            dist.init_process_group(backend, store=store(timeout) if _agent_has_one() else None, rank=rank, world_size=world, timeout=timeout)
         except (RuntimeError, ValueError) as error:
             where = f"{os.environ.get('MASTER_ADDR', '?')}:{os.environ.get('MASTER_PORT', '?')}"
             raise EnvironmentFault(f"rank {rank} of {world} cannot join the process group at {where}: {_first_line(error)}") from error
@@ -63,6 +63,23 @@ def stop() -> None:
     """Leave the process group, if there is one."""
     if dist.is_initialized():
         dist.destroy_process_group()
+
+
+def store(timeout: timedelta) -> dist.Store:
+    """A client of the store in which the ranks of this start find each other.
+
+    torchrun's agent keeps one store for all starts of its workers, in which a restarted rank may find the address of a dead one and
+    give up there. On one node the starts have a number that all ranks know. On several nodes agents count differently; there
+    TORCH_DISABLE_SHARE_RDZV_TCP_STORE=1, as in our job scripts, gives every start a store of its own.
+    """
+    env = os.environ
+    shared = dist.TCPStore(env["MASTER_ADDR"], int(env["MASTER_PORT"]), is_master=False, wait_for_workers=False, timeout=timeout)
+    one_node = _agent_has_one() and env["GROUP_WORLD_SIZE"] == "1"
+    return dist.PrefixStore(f"start {env['TORCHELASTIC_RESTART_COUNT']}", shared) if one_node else shared
+
+
+def _agent_has_one() -> bool:
+    return os.environ.get("TORCHELASTIC_USE_AGENT_STORE") == "True"
 
 
 def rank() -> int:

@@ -23,6 +23,7 @@ from typing import NamedTuple
 
 import torch.distributed as dist
 
+from biggan_scale.dist import process_group
 from biggan_scale.dist.process_group import Ranks
 
 TICKS = 10  # in a limit; and a tick is at most MAX_TICK_S
@@ -60,7 +61,8 @@ class Watchdog:
         self._asked = False  # by `lost`
         self._pulsed = time.monotonic()  # when the store last answered
         self._stop = threading.Event()
-        self._store = _second_client() if ranks.world > 1 else None
+        # by a connection of our own: the training thread's may be waiting on the other
+        self._store = process_group.store(timedelta(seconds=60)) if ranks.world > 1 else None
 
     def __enter__(self) -> Watchdog:
         self.at("start")
@@ -167,9 +169,3 @@ class Watchdog:
 
 def _key(rank: int) -> str:
     return f"watchdog/{rank}"
-
-
-def _second_client() -> dist.Store:
-    """The store of the process group, by a connection of our own: the training thread's may be waiting on the other."""
-    address, port = os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"])
-    return dist.TCPStore(address, port, is_master=False, wait_for_workers=False, timeout=timedelta(seconds=60))

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import socket
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 
@@ -21,3 +24,26 @@ def test_a_port_that_is_taken_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
             process_group.start()
     assert "\n" not in str(caught.value)
     assert process_group.world() == 1
+
+
+RESTARTED = """
+import os, sys, time
+from biggan_scale.dist import process_group
+again = os.environ["TORCHELASTIC_RESTART_COUNT"] == "1"
+if again and os.environ["RANK"] == "0":
+    time.sleep(6)  # the other looks for this one's address before it is there
+ranks = process_group.start()
+total = process_group.sum_over_ranks(ranks.rank + 1)
+if again:
+    os.write(1, f"rank {ranks.rank} sum {total}\\n".encode())
+process_group.stop()
+sys.exit(0 if again else ranks.rank)
+"""
+
+
+def test_restarted_workers_do_not_look_for_dead_ones(tmp_path: Path) -> None:
+    (tmp_path / "worker.py").write_text(RESTARTED)
+    agent = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", "--max-restarts=1"]
+    done = subprocess.run([*agent, str(tmp_path / "worker.py")], capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 0, done.stderr
+    assert sorted(done.stdout.splitlines()) == ["rank 0 sum 3", "rank 1 sum 3"]

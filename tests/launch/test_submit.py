@@ -39,6 +39,7 @@ def test_torchrun_has_one_agent_on_each_node(tmp_path: Path, capsys: pytest.Capt
     assert {"--nodes=2", "--ntasks-per-node=1", "--gpus-per-node=4", "--cpus-per-task=24"} <= asked(script)
     assert "--nnodes=2 --nproc-per-node=4 --max-restarts=3" in script
     assert 'trap "" USR2; exec' in script
+    assert "export TORCH_DISABLE_SHARE_RDZV_TCP_STORE=1\n" in script, "restarted workers would look for dead ones"
 
 
 @pytest.mark.parametrize("backend", ["submitit", "torchrun"])
