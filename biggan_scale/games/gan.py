@@ -30,6 +30,7 @@ class Config(RegularisedConfig):
     loss: Literal["hinge", "non_saturating", "minimax", "least_squares", "wasserstein"] = "hinge"  # the adversarial loss
     d_steps: int = 1  # moves of D per round; each takes a global batch of its own
     orthogonal: float = 0.0  # strength of BigGAN's orthogonal regularisation of G (the paper: 1e-4)
+    apart: bool = False  # D is given real and generated images apart: where it has batch norm, as in DCGAN
 
     PLAYERS: ClassVar[tuple[str, ...]] = ("D", "G")
     TINY: ClassVar[dict[str, int]] = {}
@@ -75,16 +76,26 @@ class Gan(Regularised):
     def discriminator_loss(self, batch: Batch, draw: Draw) -> Terms:
         with torch.no_grad():
             fake = self.generate(draw)
-        labels = None if batch.labels is None else torch.cat([batch.labels, draw["y"]])
+        return self.told_apart(batch, fake, draw)
+
+    def told_apart(self, batch: Batch, fake: Tensor, draw: Draw) -> Terms:
+        """The terms of D's move, for these generated images."""
         real_view, fake_view = self.view(batch.images, draw.get("augment_real")), self.view(fake, draw.get("augment_fake"))
-        real_score, fake_score = self.judge(torch.cat([real_view, fake_view]), labels).chunk(2)
+        if self.config.apart:
+            real_score, fake_score = self.judge(real_view, batch.labels), self.judge(fake_view, draw.get("y"))
+        else:
+            labels = None if batch.labels is None else torch.cat([batch.labels, draw["y"]])
+            real_score, fake_score = self.judge(torch.cat([real_view, fake_view]), labels).chunk(2)
         terms = Terms({"real": self.objective.real(real_score).mean(), "fake": self.objective.fake(fake_score).mean()})
         real = Seen(real_view, real_score, lambda view: self.judge(view, batch.labels))
         return self.regularised(terms, real, Seen(fake_view, fake_score, lambda view: self.judge(view, draw.get("y"))), draw)
 
     def generator_loss(self, draw: Draw) -> Terms:
-        score = self.judge(self.view(self.generate(draw), draw.get("augment_fake")), draw.get("y"))
-        return Terms({"adversarial": self.objective.generator(score).mean()})
+        return Terms({"adversarial": self.objective.generator(self.taken_for_real(draw)).mean()})
+
+    def taken_for_real(self, draw: Draw) -> Tensor:
+        """(B,): D's scores of what G makes of a draw, differentiable in everything."""
+        return self.score(self.generate(draw), draw.get("y"), draw.get("augment_fake"))
 
     def add_gradients(self, move: Move) -> None:
         if move.player == "G" and self.config.orthogonal > 0:

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from biggan_scale.config import ImageSpec
 from biggan_scale.dist.seeds import Noise
-from biggan_scale.latent import normal, truncated
+from biggan_scale.latent import normal, truncated, uniform
 from biggan_scale.latent.interpolation import lerp, slerp
 from biggan_scale.latent.truncation import truncated_normal
 
@@ -63,3 +63,14 @@ def test_slerp_keeps_the_norm_and_meets_both_ends() -> None:
     torch.testing.assert_close(slerp(a, b, 1.0), b)
     torch.testing.assert_close(slerp(a, b, 0.5).norm(dim=1), torch.tensor([3.0, 1.0]))
     torch.testing.assert_close(lerp(a, b, 0.5)[0], torch.tensor([1.5, 1.5]))
+
+
+def test_uniform_prior_has_its_moments_and_shares_randomness() -> None:
+    prior = uniform.Uniform(uniform.Config(dim=50), SPEC)
+    z = prior.sample(Noise(0, range(2000), "z"))
+    assert z.shape == (2000, 50)
+    assert -1 <= z.min() < -0.99
+    assert 0.99 < z.max() <= 1
+    assert abs(z.mean().item()) < 0.01
+    assert abs(z.var().item() - 1 / 3) < 0.01
+    assert torch.equal(prior.sample(Noise(0, range(2000), "z"), truncation=0.5), z * 0.5)
