@@ -24,7 +24,8 @@ from biggan_scale.engine.checkpoint import TrainingState
 from biggan_scale.engine.ema import Ema
 from biggan_scale.engine.moves import Mover, Outcome, freeze
 from biggan_scale.engine.optim import make_optimizers
-from biggan_scale.engine.parallel.ddp import Ddp, average
+from biggan_scale.engine.parallel import strategy
+from biggan_scale.engine.parallel.ddp import average
 from biggan_scale.engine.precision import Precision
 from biggan_scale.games.base import Batch, Clock, Game
 
@@ -44,9 +45,9 @@ class Engine:
         self.game = build_game(config, device)
         self.precision = Precision(config.precision, device, self.game.players())
         self.game.to(self.precision.dtype)
-        self.parallel = Ddp(self.game)
+        self.parallel = strategy(config.parallel, self.game)
         freeze(self.game)
-        self.optimizers = make_optimizers(config.optim, self.game, config.parallel)
+        self.optimizers = make_optimizers(config.optim, self.game, self.parallel)
         self.mover = Mover(self.game, self.optimizers, self.parallel, self.precision, config.seed, device)
         self.ema = Ema(config.ema, self.game)
         self.clock = Clock()

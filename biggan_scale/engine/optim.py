@@ -10,11 +10,9 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.optim import AdamW, Optimizer
 
 from biggan_scale.config import OptimizerConfig
-from biggan_scale.dist import process_group
-from biggan_scale.engine.parallel.zero import gathered, of_this_rank, sharded_adamw
+from biggan_scale.engine.parallel.ddp import Ddp
 from biggan_scale.games.base import Game
 
 
@@ -24,15 +22,14 @@ class PlayerOptimizer:
     Args:
         config: lr schedule, betas, eps, weight decay.
         parameters: name in the game -> parameter.
-        sharded: each rank keeps the moments of a part of the parameters (ZeRO).
+        parallel: knows who steps them, and who keeps the moments.
     """
 
-    def __init__(self, config: OptimizerConfig, parameters: Mapping[str, Tensor], *, sharded: bool = False) -> None:
+    def __init__(self, config: OptimizerConfig, parameters: Mapping[str, Tensor], parallel: Ddp) -> None:
         self.config = config
         self.parameters = dict(parameters)
-        self.sharded = sharded and process_group.world() > 1
-        make = sharded_adamw if self.sharded else AdamW
-        self.adam: Optimizer = make(
+        self.parallel = parallel
+        self.adam = parallel.adamw(
             list(self.parameters.values()),
             lr=torch.finfo(torch.float32).tiny,  # set by `set_time` before every round
             betas=config.betas,
@@ -40,7 +37,7 @@ class PlayerOptimizer:
             weight_decay=config.weight_decay,
             fused=True,
         )
-        keeper = of_this_rank(self.adam)
+        keeper = parallel.kept(self.adam)
         for parameter in keeper.param_groups[0]["params"]:  # now, not at the first step: a checkpoint has one shape from the start
             keeper.state[parameter] = {
                 "step": torch.zeros((), dtype=torch.float32, device=parameter.device),
@@ -69,7 +66,7 @@ class PlayerOptimizer:
 
     def state_dict(self) -> dict[str, Tensor]:
         """Flat: "parameter/moment" -> tensor, the live ones. Under ZeRO all ranks must call it; rank 0 gets copies, the others nothing."""
-        moments = gathered(self.parameters, self.moments) if self.sharded else self.moments.items()
+        moments = self.parallel.whole(self.parameters, self.moments)
         return {f"{name}/{key}": value for name, of_parameter in moments for key, value in of_parameter.items()}
 
     def shapes(self) -> dict[str, tuple[int, ...]]:
@@ -93,8 +90,8 @@ def player_parameters(game: Game) -> dict[str, dict[str, Tensor]]:
     return {player: {names[id(p)]: p for module in modules for p in module.parameters()} for player, modules in game.players().items()}
 
 
-def make_optimizers(configs: Mapping[str, Any], game: Game, parallel: str = "ddp") -> dict[str, PlayerOptimizer]:
+def make_optimizers(configs: Mapping[str, Any], game: Game, parallel: Ddp) -> dict[str, PlayerOptimizer]:
     return {
-        player: PlayerOptimizer(game.optimizer(player, configs[player]), parameters, sharded=parallel == "zero")
+        player: PlayerOptimizer(game.optimizer(player, configs[player]), parameters, parallel)
         for player, parameters in player_parameters(game).items()
     }

@@ -116,9 +116,9 @@ class LazyGame(Game):
 def play_lazy_game() -> list[list[float]]:
     game = LazyGame()
     adam = OptimizerConfig(lr=Schedule.constant(1e-2), betas=(0.5, 0.9), eps=1e-8)
-    optimizers = make_optimizers({"P": adam}, game)
-    optimizers["P"].set_time(0, 8)
     parallel = Ddp(game)
+    optimizers = make_optimizers({"P": adam}, game, parallel)
+    optimizers["P"].set_time(0, 8)
     freeze(game)
     mover = Mover(game, optimizers, parallel, Precision("fp64", CPU, ["P"]), seed=0, device=CPU)
     share = 8 // process_group.world()

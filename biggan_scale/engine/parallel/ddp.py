@@ -11,13 +11,15 @@ from __future__ import annotations
 
 import inspect
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from typing import Any
 
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
+from torch.optim import AdamW, Optimizer
 
 from biggan_scale.dist import process_group, waiting
 from biggan_scale.games.base import Batch, Draw, Game, Move, Terms
@@ -35,8 +37,11 @@ class Objective(nn.Module):
         return self._game[0].loss(move, batch, draw)
 
 
+Moments = Mapping[str, Tensor]  # of one parameter: Adam's "step", "exp_avg" and "exp_avg_sq"
+
+
 class Ddp:
-    """The seam of parallel strategies: terms, sync, reduce.
+    """The seam of parallel strategies: terms, sync and reduce of a move; adamw, kept and whole of a player's optimizer.
 
     Args:
         game: on its device, every player's parameters requiring gradients (DDP refuses a frozen module at wrap time).
@@ -73,6 +78,23 @@ class Ddp:
         """After the last backward of a move: average what DDP's hooks have not."""
         if move.partial and process_group.world() > 1:
             average([p.grad for p in parameters if p.grad is not None])
+
+    def adamw(self, parameters: list[Tensor], **settings: Any) -> Optimizer:
+        """What steps a player's parameters, a list alike on all ranks."""
+        return AdamW(parameters, **settings)
+
+    def kept(self, optimizer: Optimizer) -> Optimizer:
+        """Of what `adamw` made, the optimizer that has the moments this rank keeps: here, all."""
+        return optimizer
+
+    def whole(self, parameters: Mapping[str, Tensor], moments: Mapping[str, Moments]) -> Iterator[tuple[str, Moments]]:
+        """On rank 0 each parameter's name with all its moments. All ranks must go through it together.
+
+        Args:
+            parameters: all of the player's by name, in one order on all ranks.
+            moments: of those parameters whose moments this rank keeps, the live ones.
+        """
+        yield from moments.items()
 
     def _wrapped(self, objective: Objective) -> DistributedDataParallel:
         for parameter in objective.parameters():
