@@ -2,8 +2,8 @@
 
     D: softplus(D(G(z)) - D(x)) + gamma / 2 (|grad D(x)|^2 + |grad D(G(z))|^2),    G: softplus(D(x) - D(G(z)))
 
-It is meant for networks without tricks: no path lengths, no mixing, no minibatch standard deviation. Any G and D can play. Pairs share
-the class, where there are classes.
+It is meant for networks without tricks (`networks/r3gan.py`): no path lengths, no mixing, no minibatch standard deviation. Any G and D
+can play. Pairs share the class, where there are classes.
 """
 
 from __future__ import annotations
@@ -14,12 +14,14 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
-from biggan_scale.config import ImageSpec, Part, build, part
+from biggan_scale.config import ImageSpec, Part, Schedule, build, part
 from biggan_scale.dist.seeds import Noise
 from biggan_scale.games.base import Batch, Clock, Draw, Move, Terms
 from biggan_scale.games.regularised import Regularised, RegularisedConfig, Seen
 from biggan_scale.losses import relativistic
 from biggan_scale.losses.penalties import finite_difference
+
+ONE = Schedule.constant(1.0)
 
 
 @dataclass(frozen=True)
@@ -29,15 +31,17 @@ class Config(RegularisedConfig):
     prior: Part = part("latent")  # the distribution of z
     compile_penalties: bool = False  # R1 and R2 through torch.compile, which needs minutes once, and on a CPU a C++ compiler
     sigma: float | None = None  # estimate R1 and R2 by the difference over a step of this size; null: differentiate twice
-    gamma: float = 1.0  # weight of R1 and of R2 (the paper: 0.01 to 0.05 on CIFAR-10, 150 at the start on FFHQ 256)
+    gamma: Schedule = ONE  # weight of R1 and of R2 (the paper: 0.05 to 0.005 on CIFAR-10, 150 to 15 on FFHQ 256)
 
     PLAYERS: ClassVar[tuple[str, ...]] = ("D", "G")
     TINY: ClassVar[dict[str, int]] = {}
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.gamma < 0:
-            raise ValueError(f"gamma {self.gamma} must not be negative")
+        if min(self.gamma.from_, self.gamma.to) < 0:
+            raise ValueError(f"gamma {min(self.gamma.from_, self.gamma.to)} must not be negative")
+        if "rounds" in (self.gamma.start.unit, self.gamma.end.unit):
+            raise ValueError("gamma is scheduled by images")
         if self.sigma is not None and self.sigma <= 0:
             raise ValueError(f"sigma {self.sigma} must be above 0, or null")
         if self.sigma and self.compile_penalties:
@@ -50,6 +54,7 @@ class R3gan(Regularised):
         self.prior = build(config.prior, spec)
         self.G = build(config.generator, spec, self.prior.dim)
         self.D = build(config.discriminator, spec)
+        self.gamma = config.gamma.from_
         self.penalised = torch.compile(self.slope) if config.compile_penalties else self.slope
 
     def players(self) -> dict[str, tuple[nn.Module, ...]]:
@@ -60,6 +65,9 @@ class R3gan(Regularised):
 
     def moves(self, clock: Clock) -> tuple[Move, ...]:
         return Move("D", "D"), Move("G", "G")
+
+    def before_round(self, clock: Clock) -> None:
+        self.gamma = self.config.gamma.at(clock.nimg, images_per_round=1)  # of no number of rounds, so any will do
 
     def draw(self, move: Move, batch: Batch, noise: Noise) -> Draw:
         draw = self.latents(noise, batch.labels) | self.augment_draws(noise, "real", "fake")
@@ -80,8 +88,8 @@ class R3gan(Regularised):
         terms = Terms(
             {
                 "adversarial": relativistic.discriminator(real.score, fake.score).mean(),
-                "r1": self.config.gamma / 2 * r1,
-                "r2": self.config.gamma / 2 * r2,
+                "r1": self.gamma / 2 * r1,
+                "r2": self.gamma / 2 * r2,
             },
             {"margin": (real.score - fake.score).mean()},
         )
