@@ -1,7 +1,7 @@
 """R3GAN's generator and discriminator, without norms and tricks (Huang et al. 2024, 2501.05441, section 4 and appendix).
 
-Residual blocks as in ResNeXt, between resamplings by [1, 2, 1]; G and D mirror each other. Widths are min(channel_base / resolution,
-channel_max): 24576 and 768 are the paper's at 32 to 256 px.
+Residual blocks as in ResNeXt, between resamplings by [1, 2, 1] behind doubled pixels, which is [1, 3, 3, 1]; G and D mirror each other.
+Widths are min(channel_base / resolution, channel_max): 24576 and 768 are the paper's at 32 to 256 px.
 
 block: 1x1 to `expansion` times the width -> bias, leaky ReLU -> 3x3 in groups of 16 -> bias, leaky ReLU -> 1x1 -> added
 G: z and the embedded label -> linear -> times a learnt 4x4 basis -> blocks -> [1x1 where the width changes, upsampling, blocks] -> RGB, 1x1
@@ -28,7 +28,6 @@ from biggan_scale.nn.resample_fir import Fir
 BOTTOM = 4  # G starts from 4x4
 SLOPE = 0.2  # of the leaky ReLU
 GAIN = math.sqrt(2 / (1 + SLOPE**2))  # keeps the second moment through one (He et al. 2015, 1502.01852)
-TAPS = (1, 2, 1)
 
 
 @dataclass(frozen=True)
@@ -90,7 +89,7 @@ class Generator(nn.Module):
         self.basis = nn.Parameter(torch.randn(widths[0], BOTTOM, BOTTOM))
         self.stages = _stages(widths, config)
         self.narrow = _changes(widths)
-        self.fir = Fir(TAPS)
+        self.fir = Fir()
         self.output = _conv(widths[-1], spec.channels)
 
     def forward(self, z: Tensor, y: Tensor | None = None) -> Tensor:
@@ -116,7 +115,7 @@ class Discriminator(nn.Module):
         self.input = _conv(spec.channels, widths[0])
         self.stages = _stages(widths, config)
         self.widen = _changes(widths)
-        self.fir = Fir(TAPS)
+        self.fir = Fir()
         self.basis = _started(nn.Conv2d(widths[-1], widths[-1], BOTTOM, groups=widths[-1], bias=False))
         length = widths[0] if spec.num_classes else 1
         self.linear = _linear(widths[-1], length)

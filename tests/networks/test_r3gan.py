@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import pytest
 import torch
+import torch.nn.functional as F
 
 from biggan_scale.config import ConfigError, ImageSpec
 from biggan_scale.networks.r3gan import Block, Discriminator, DiscriminatorConfig, Generator, GeneratorConfig
@@ -25,6 +26,15 @@ def test_widths_of_256_px() -> None:
         D = Discriminator(DiscriminatorConfig(blocks=1), spec)
     assert [stage[0].widen.in_channels for stage in D.stages] == [96, 192, 384, 768, 768, 768, 768]
     assert [stage[0].mix.groups for stage in D.stages] == [12, 24, 48, 96, 96, 96, 96]
+
+
+def test_resampling_is_a_doubled_pixel_behind_the_binomial_filter() -> None:
+    fir = Generator(GeneratorConfig(**SMALL), SPEC, 6).fir
+    x, binomial = torch.randn(2, 1, 5, 5), torch.tensor([1.0, 2.0, 1.0])
+    kernel = torch.outer(binomial, binomial)[None, None] / 16
+    torch.testing.assert_close(fir.upsample(x), F.conv2d(F.interpolate(x, scale_factor=2), kernel, padding=1))
+    y = torch.randn(2, 1, 6, 6)
+    torch.testing.assert_close(fir.downsample(y)[:, :, 1:-1, 1:-1], F.avg_pool2d(F.conv2d(y, kernel, padding=1), 2)[:, :, 1:-1, 1:-1])
 
 
 @pytest.mark.parametrize("num_classes", [0, 10])
