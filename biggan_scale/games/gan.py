@@ -33,7 +33,7 @@ class Config(RegularisedConfig):
     apart: bool = False  # D is given real and generated images apart: where it has batch norm, as in DCGAN
 
     PLAYERS: ClassVar[tuple[str, ...]] = ("D", "G")
-    TINY: ClassVar[dict[str, int]] = {}
+    TINY: ClassVar[dict[str, int]] = {"d_steps": 1}
 
     def __post_init__(self) -> None:
         super().__post_init__()

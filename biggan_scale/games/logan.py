@@ -13,7 +13,6 @@ All of `gan` applies. A round costs a second forward and a second derivative of 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -32,9 +31,6 @@ class Config(GanConfig):
     beta: float = 5.0  # damping
     share: float = 0.8  # of the latent vectors that take the step
     step_weight: float = 300.0  # w_r: weight of |dz|^2 in both losses
-
-    PLAYERS: ClassVar[tuple[str, ...]] = ("D", "G")
-    TINY: ClassVar[dict[str, int]] = {"d_steps": 1}
 
     def __post_init__(self) -> None:
         super().__post_init__()
