@@ -130,6 +130,8 @@ def test_job_inherits_nothing_of_a_job_that_it_is_submitted_from(backend: str, t
     sbatch.parent.mkdir()
     sbatch.write_text(f"#!/bin/sh\nenv >{tmp_path}/environment\ncase $1 in --parsable) echo 42 ;; *) echo Submitted batch job 42 ;; esac\n")
     (sbatch.parent / "srun").write_text("#!/bin/sh\n")  # by which submitit knows that there is Slurm
+    for name in ("scontrol", "sinfo", "squeue"):  # an installed Slurm would look for its controller, for a minute
+        (sbatch.parent / name).write_text("#!/bin/sh\nexit 1\n")
     for command in sbatch.parent.iterdir():
         command.chmod(0o755)
     monkeypatch.setenv("PATH", f"{sbatch.parent}:{os.environ['PATH']}")
