@@ -25,7 +25,12 @@ def blocks(features: Tensor, size: int) -> Tensor:
 
 def squared_mmd(real: Tensor, fake: Tensor) -> Tensor:
     """(N, M, F) and (N, M, F), N blocks of M: (N,), the unbiased estimates of MMD^2."""
-    return _between_others(real) + _between_others(fake) - 2 * kernel(real, fake).mean((1, 2))
+    return unbiased(kernel(real, real), kernel(fake, fake), kernel(real, fake))
+
+
+def unbiased(within_real: Tensor, within_fake: Tensor, across: Tensor) -> Tensor:
+    """(..., M, M), a kernel's values, three times: (...), the estimate of MMD^2 from them; with any kernel."""
+    return _mean_off_diagonal(within_real) + _mean_off_diagonal(within_fake) - 2 * across.mean((-2, -1))
 
 
 def witness(at: Tensor, real: Tensor, fake: Tensor) -> Tensor:
@@ -40,6 +45,6 @@ def kernel(a: Tensor, b: Tensor) -> Tensor:
     return a @ b.mT + torch.stack([(1 + squared / (2 * alpha)) ** -alpha for alpha in ALPHAS]).sum(0)
 
 
-def _between_others(features: Tensor) -> Tensor:
-    of_all, num = kernel(features, features), features.shape[1]
-    return (of_all.sum((1, 2)) - of_all.diagonal(dim1=1, dim2=2).sum(1)) / (num * (num - 1))
+def _mean_off_diagonal(matrix: Tensor) -> Tensor:
+    num = matrix.shape[-1]
+    return (matrix.sum((-2, -1)) - matrix.diagonal(dim1=-2, dim2=-1).sum(-1)) / (num * (num - 1))

@@ -19,6 +19,7 @@ from torch import Tensor
 
 from biggan_scale.data.order import permutation
 from biggan_scale.dist.seeds import derive_seed
+from biggan_scale.losses.mmd import unbiased
 from biggan_scale.metrics.distances import Tick, no_tick
 
 NUM_SUBSETS = 100
@@ -57,13 +58,8 @@ def kid(real: Tensor, fake: Tensor, subsets: Iterable[Subset], tick: Tick = no_t
 def mmd2(x: Tensor, y: Tensor) -> Tensor:
     """The unbiased MMD^2 of two sets of n features, (n, D), in float64."""
     x, y = x.to(torch.float64), y.to(torch.float64)
-    return _mean_off_diagonal(_kernel(x, x)) + _mean_off_diagonal(_kernel(y, y)) - 2 * _kernel(x, y).mean()
+    return unbiased(_kernel(x, x), _kernel(y, y), _kernel(x, y))
 
 
 def _kernel(x: Tensor, y: Tensor) -> Tensor:
     return (x @ y.T / x.shape[1] + 1) ** 3
-
-
-def _mean_off_diagonal(matrix: Tensor) -> Tensor:
-    num = len(matrix)
-    return (matrix.sum() - matrix.trace()) / (num * (num - 1))
