@@ -38,6 +38,18 @@ def test_terms_of_a_linear_discriminator_are_the_closed_forms() -> None:
     torch.testing.assert_close(game.loss(G, batch, draw).loss["adversarial"], torch.nn.functional.softplus(real - fake).mean())
 
 
+def test_gamma_follows_its_schedule() -> None:
+    config = shrink(load_config("r3gan_tiny", ["game.gamma={from: 0.4, to: 0.2, end: 100 img}"]).config, batch_size=4)
+    game, batch = build_game(config, torch.device("cpu")), made_up_batch(config, 0, 4, torch.float32)
+    D, _ = game.moves(Clock())
+    draw = game.draw(D, batch, Noise(0, batch.positions, "D"))
+    found = []
+    for nimg in (0, 50, 100):
+        game.before_round(Clock(nimg, nimg))
+        found.append(game.loss(D, batch, draw).loss["r1"].detach())
+    torch.testing.assert_close(torch.stack(found) / found[0], torch.tensor([1.0, 0.75, 0.5]))
+
+
 def test_penalties_by_finite_differences_are_exact_on_a_linear_discriminator() -> None:
     """The estimate of |a|^2 over a step e is <a, e>^2, whatever the size of the step; real and generated images have their own."""
     overrides = ["game.gamma=2", "game.sigma=0.1", "game.augment=null"]
@@ -63,6 +75,7 @@ def test_accumulation_is_neutral_to_finite_differences() -> None:
     ("overrides", "message"),
     [
         (["game.gamma=-1"], r"gamma -1\.0 must not be negative"),
+        (["game.gamma={from: 1, to: 0, end: 5 rounds}"], "gamma is scheduled by images"),
         (["game.sigma=0"], r"sigma 0\.0 must be above 0"),
         (["game.sigma=1", "game.compile_penalties=true"], "one of them"),
     ],
